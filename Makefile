@@ -1,0 +1,58 @@
+# papergrid. `make` shows the targets. Every target makes .venv by itself; a second call is a no-op.
+SHELL := /bin/bash
+PYTHON ?= python3
+SCALE ?= tiny
+SEEDS ?=
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# faiss comes in two builds that exclude each other: the GPU one where there is a GPU.
+FAISS := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+GRID = $(BIN)/papergrid
+TABLES := $(subst /,-,$(patsubst sweeps/papers/%.yaml,%,$(wildcard sweeps/papers/*/*.yaml)))
+
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@echo "  tables (SCALE=smoke|tiny|small|paper, SEEDS=0,1,2, ARGS='engine.workers=1'):"
+	@for table in $(TABLES); do echo "    make $$table"; done
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (two to four minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[$(FAISS),encoders,dev]'
+	@touch $@
+
+.PHONY: setup
+setup: $(STAMP)  ## make .venv with everything in it
+
+.PHONY: demo
+demo: $(STAMP)  ## install, run a small real grid, show its table (under ten minutes)
+	@$(GRID) demo $(ARGS)
+
+.PHONY: test
+test: $(STAMP)  ## fast tests (under ten minutes)
+	@$(BIN)/python -m pytest
+
+.PHONY: test-all
+test-all: test  ## the fast tests, then the slow ones (Slurm and Ray included; under 45 minutes)
+	@$(BIN)/python -m pytest -m slow
+
+.PHONY: check
+check: $(STAMP)  ## lint, format and types (under a minute)
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+.PHONY: clean
+clean:  ## delete .venv; outputs/ is kept
+	@rm -rf $(VENV) build *.egg-info
+
+.PHONY: $(TABLES)
+$(TABLES): $(STAMP)
+	@$(GRID) sweep sweep=$(firstword $(subst -, ,$@))/$(subst $() ,-,$(wordlist 2,9,$(subst -, ,$@))) scale=$(SCALE) $(if $(SEEDS),seeds=$(SEEDS)) $(ARGS)

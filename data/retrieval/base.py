@@ -1,0 +1,92 @@
+"""What a retriever is: it indexes texts once and finds, for many queries at once, the positions of the nearest.
+
+A retriever knows nothing of relations or passages. It states the text ``view`` that it wants to compare (see
+``views``); whoever calls it applies the view. Adding one takes a file here and a file in ``conf/retriever``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from data.artifacts import Stages
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) during long work."""
+
+Banned = Sequence[Collection[int]]
+"""For every query the positions that it must not get back."""
+
+
+class Hits(NamedTuple):
+    """Result of a search over Q queries.
+
+    Attributes:
+        indices: (Q, K) int64 positions in the indexed texts, best first; -1 where fewer than K could be given.
+        scores: (Q, K) float32, falling along a row; larger is closer; -inf beside -1.
+    """
+
+    indices: np.ndarray
+    scores: np.ndarray
+
+
+class Retriever(Protocol):
+    """Finds texts; deterministic: equal scores are ordered by position."""
+
+    view: str
+
+    def key(self) -> dict[str, Any]:
+        """Plain settings that decide what is found; part of the content key of neighbour lists."""
+        ...
+
+    def index(self, texts: Sequence[str], stages: Stages, progress: Progress | None = None) -> None:
+        """Take the texts to search in; costly products go through ``stages``."""
+        ...
+
+    def search(
+        self, queries: Sequence[str], k: int, banned: Banned | None = None, progress: Progress | None = None
+    ) -> Hits:
+        """The ``k`` nearest texts of every query, without those in ``banned``."""
+        ...
+
+
+def top_hits(scores: np.ndarray, k: int, banned: Banned | None = None) -> Hits:
+    """The ``k`` largest of every row of ``scores`` (Q, N), without the banned columns; ties go to the lower column.
+
+    ``k`` may exceed N: rows are then filled with -1.
+    """
+    if k < 0:
+        raise ValueError(f"k must be at least 0, got {k}")
+    queries, size = scores.shape
+    indices = np.full((queries, k), -1, dtype=np.int64)
+    kept = np.full((queries, k), -np.inf, dtype=np.float32)
+    for row in range(queries):
+        values = np.array(scores[row], dtype=np.float32)
+        barred = list(banned[row]) if banned is not None else []
+        values[barred] = -np.inf
+        count = min(k, size - len(set(barred)))
+        if count <= 0:
+            continue
+        # Everything at least as large as the count-th value, then a stable sort: a plain partition would pick among
+        # ties by accident.
+        floor = np.partition(values, size - count)[size - count]
+        found = np.flatnonzero(values >= floor)
+        found = found[np.argsort(-values[found], kind="stable")][:count]
+        indices[row, :count] = found
+        kept[row, :count] = values[found]
+    return Hits(indices, kept)
+
+
+def joined(parts: Sequence[Hits], k: int) -> Hits:
+    """Hits of consecutive batches of queries as one; without batches, (0, k)."""
+    if not parts:
+        return Hits(np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32))
+    return Hits(np.concatenate([part.indices for part in parts]), np.concatenate([part.scores for part in parts]))
+
+
+def require_index(indexed: object | None, name: str) -> None:
+    """Raise ``ValueError`` unless ``index`` was called."""
+    if indexed is None:
+        raise ValueError(f"{name}: search was called before index; index the texts first")

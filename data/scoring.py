@@ -1,0 +1,245 @@
+"""Scores of relation extraction, as smooth functions of sums over examples. numpy and pandas only.
+
+The official scorer of SemEval-2010 Task 8 (semeval2010_task8_scorer-v1.2.pl) is reproduced to its last printed digit.
+What it does with an example without an answer ("skipped") is what every score here does with an invalid answer: it
+stays in the denominators of recall and accuracy, and enters no denominator of precision. Averages run over the
+relations that occur in the gold labels of the evaluated examples; on the real test all nine do.
+
+Frames of examples have the columns ``gold`` and ``prediction``; a prediction "" is invalid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+
+from data.relations import SEMEVAL_LABELS, SEMEVAL_RELATIONS
+
+INVALID = ""
+INVALID_COLUMN = "(invalid)"
+
+
+class Score(NamedTuple):
+    """A score that statistics can take apart.
+
+    Attributes:
+        name: key in ``SCORES``.
+        contributions: frame of N examples -> (N, D) float64, one row per example.
+        value: sums (or means: the scale does not matter) of contributions (..., D) -> (...); a fraction.
+        percent: show 100 times the value.
+        higher_is_better: direction of improvement.
+        applies: whether the score means anything for the gold labels of a frame.
+    """
+
+    name: str
+    contributions: Callable[[pd.DataFrame], np.ndarray]
+    value: Callable[[np.ndarray], np.ndarray]
+    percent: bool = True
+    higher_is_better: bool = True
+    applies: Callable[[np.ndarray], bool] = lambda gold: True
+
+    def of(self, frame: pd.DataFrame) -> float:
+        """The score of a frame, as a fraction; ``ValueError`` for an empty one."""
+        if not len(frame):
+            raise ValueError(f"{self.name} of no example is undefined: give at least one row")
+        return float(self.value(self.contributions(frame).sum(axis=0)))
+
+
+def relation_of(label: str) -> str:
+    """Label without its direction: "Cause-Effect(e2,e1)" -> "Cause-Effect"."""
+    return label.partition("(")[0]
+
+
+def _semeval(gold: np.ndarray) -> bool:
+    return set(gold) <= set(SEMEVAL_LABELS)
+
+
+def _tacred(gold: np.ndarray) -> bool:
+    return "no_relation" in set(gold)
+
+
+def answers(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Gold labels and predictions, (N,) each; ``ValueError`` where a frame lacks them."""
+    missing = [name for name in ("gold", "prediction") if name not in frame.columns]
+    if missing:
+        raise ValueError(f"a frame of examples needs the columns gold and prediction, {missing} are missing")
+    return frame["gold"].to_numpy(dtype=object), frame["prediction"].to_numpy(dtype=object)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole, and 0 where whole is 0: the scorer's rule for classes that nobody predicted."""
+    return np.divide(part, whole, out=np.zeros(np.broadcast(part, whole).shape), where=whole != 0)
+
+
+def _share(name: str, hit: Callable[[np.ndarray, np.ndarray], np.ndarray], *, higher_is_better: bool = True) -> Score:
+    """Share of the examples for which ``hit(gold, prediction)`` holds; D = 2: hits, examples."""
+
+    def contributions(frame: pd.DataFrame) -> np.ndarray:
+        hits = hit(*answers(frame)).astype(np.float64)
+        return np.stack([hits, np.ones_like(hits)], axis=1)
+
+    return Score(name, contributions, lambda sums: _ratio(sums[..., 0], sums[..., 1]), True, higher_is_better)
+
+
+def _f1(sums: np.ndarray) -> np.ndarray:
+    """F1 from (..., 3) true positives, predicted, gold: 2 PR/(P+R) = 2 tp / (predicted + gold)."""
+    return _ratio(2.0 * sums[..., 0], sums[..., 1] + sums[..., 2])
+
+
+def _macro_f1() -> Score:
+    """(9+1)-way macro-F1 with direction, Other excluded: the official score. D = 27: tp, predicted, gold per relation.
+
+    A prediction with the right relation and the wrong direction counts in both denominators and in no numerator.
+    """
+
+    def contributions(frame: pd.DataFrame) -> np.ndarray:
+        gold, prediction = answers(frame)
+        _require_labels(gold, SEMEVAL_LABELS, "gold")
+        _require_labels(prediction, (*SEMEVAL_LABELS, INVALID), "prediction")
+        gold_relation = np.array([relation_of(label) for label in gold], dtype=object)
+        predicted_relation = np.array([relation_of(label) for label in prediction], dtype=object)
+        right = gold == prediction
+        columns = []
+        for relation in SEMEVAL_RELATIONS:
+            columns += [right & (gold_relation == relation), predicted_relation == relation, gold_relation == relation]
+        return np.stack(columns, axis=1).astype(np.float64)
+
+    def value(sums: np.ndarray) -> np.ndarray:
+        by_relation = sums.reshape(*sums.shape[:-1], len(SEMEVAL_RELATIONS), 3)
+        present = by_relation[..., 2] > 0
+        return _ratio((_f1(by_relation) * present).sum(axis=-1), present.sum(axis=-1))
+
+    return Score("macro_f1", contributions, value, applies=_semeval)
+
+
+def _require_labels(found: np.ndarray, labels: Sequence[str], column: str) -> None:
+    unknown = sorted(set(found) - set(labels))
+    if unknown:
+        raise ValueError(
+            f"macro_f1 is SemEval's: {column} has {unknown[:3]}, which its 19 labels lack; use accuracy instead"
+        )
+
+
+def micro_f1(na_label: str, *, name: str = "micro_f1") -> Score:
+    """Micro-F1 over everything but ``na_label``: TACRED's official score, and SemEval's micro average with "Other".
+
+    Any valid prediction other than ``na_label`` counts as predicted. D = 3: tp, predicted, gold.
+    """
+
+    def contributions(frame: pd.DataFrame) -> np.ndarray:
+        gold, prediction = answers(frame)
+        relevant = gold != na_label
+        predicted = (prediction != na_label) & (prediction != INVALID)
+        return np.stack([relevant & (gold == prediction), predicted, relevant], axis=1).astype(np.float64)
+
+    return Score(name, contributions, _f1)
+
+
+def single_class_f1(label: str, *, name: str | None = None) -> Score:
+    """F1 of one label alone: with "no_relation" what the RAG4RE release prints as micro-F1 of the TACRED family."""
+
+    def contributions(frame: pd.DataFrame) -> np.ndarray:
+        gold, prediction = answers(frame)
+        columns = [(gold == label) & (prediction == label), prediction == label, gold == label]
+        return np.stack(columns, axis=1).astype(np.float64)
+
+    return Score(name or f"f1:{label}", contributions, _f1)
+
+
+SCORES: dict[str, Score] = {
+    score.name: score
+    for score in (
+        _macro_f1(),
+        _share("accuracy", lambda gold, prediction: gold == prediction),
+        _share("invalid_rate", lambda gold, prediction: prediction == INVALID, higher_is_better=False),
+        micro_f1("Other")._replace(applies=_semeval),
+        single_class_f1("Other", name="other_f1")._replace(applies=_semeval),
+        micro_f1("no_relation", name="tacred_micro_f1")._replace(applies=_tacred),
+        single_class_f1("no_relation", name="no_relation_f1")._replace(applies=_tacred),
+    )
+}
+"""Scores by name."""
+
+
+class _Corpus(Protocol):
+    labels: tuple[str, ...]
+
+
+def scores_of(frame: pd.DataFrame) -> dict[str, float]:
+    """Every score that applies to the frame's gold labels, in table units (percent for a score that says so)."""
+    gold, _ = answers(frame)
+    return {
+        name: (100.0 if score.percent else 1.0) * score.of(frame)
+        for name, score in SCORES.items()
+        if score.applies(gold)
+    }
+
+
+def summarise(frame: pd.DataFrame, data: _Corpus) -> dict[str, Any]:
+    """What a finished run reports of its examples.
+
+    Returns:
+        ``scores``: as ``scores_of``; ``tables``: frames by name (``per_class``, with the label as a column);
+        ``labels``: the inventory, for a confusion matrix.
+    """
+    labels = list(data.labels)
+    return {
+        "scores": scores_of(frame),
+        "tables": {"per_class": per_class(frame, labels).reset_index()},
+        "labels": labels,
+    }
+
+
+def per_class(frame: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+    """Precision, recall and F1 (fractions) and their counts, one row per label in the order of ``labels``.
+
+    Columns: precision, recall, f1, true_positives, predicted, gold. Direction counts: each of the labels is a class.
+    """
+    gold, prediction = answers(frame)
+    return class_table(labels, gold, prediction, gold == prediction)
+
+
+COUNTS = ["true_positives", "predicted", "gold"]
+
+
+def class_table(classes: Sequence[str], gold: np.ndarray, prediction: np.ndarray, right: np.ndarray) -> pd.DataFrame:
+    """As ``per_class``, for classes and a notion of right that need not be equality of labels.
+
+    Args:
+        classes: rows, in order.
+        gold: (N,) gold classes.
+        prediction: (N,) predicted classes, "" for none.
+        right: (N,) bool; which predictions are true positives of their class.
+    """
+    counts = np.array(
+        [[(right & (gold == name)).sum(), (prediction == name).sum(), (gold == name).sum()] for name in classes],
+        dtype=np.int64,
+    ).reshape(len(classes), len(COUNTS))
+    hits, predicted, relevant = counts.T.astype(np.float64)
+    columns = {
+        "precision": _ratio(hits, predicted),
+        "recall": _ratio(hits, relevant),
+        "f1": _ratio(2.0 * hits, predicted + relevant),
+        **dict(zip(COUNTS, counts.T, strict=True)),
+    }
+    return pd.DataFrame(columns, index=pd.Index(classes, name="label"))
+
+
+def confusion(frame: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+    """Counts with gold labels as rows and predictions as columns; the last column holds the invalid answers.
+
+    Raises:
+        ValueError: a gold label or a prediction that is not in ``labels``.
+    """
+    gold, prediction = answers(frame)
+    strangers = sorted((set(gold) | set(prediction)) - set(labels) - {INVALID})
+    if strangers or INVALID in set(gold):
+        raise ValueError(f"confusion: {strangers[:3] or 'an empty gold label'} is not in the {len(labels)} labels")
+    columns = [*labels, INVALID_COLUMN]
+    column = {label: index for index, label in enumerate([*labels, INVALID])}
+    table = np.zeros((len(labels), len(columns)), dtype=np.int64)
+    np.add.at(table, ([column[label] for label in gold], [column[label] for label in prediction]), 1)
+    return pd.DataFrame(table, index=pd.Index(labels, name="gold"), columns=columns)

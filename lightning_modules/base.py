@@ -1,0 +1,240 @@
+"""What every method is, and the plumbing that trained ones share: optimiser, schedule, random numbers, logging."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import lightning
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from data.records import Prediction
+
+WEIGHTS_FILE = "model.safetensors"
+"""Name of the trained weights inside a folder of a finished training."""
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The training loss became NaN or infinite: the run cannot be saved by starting it again."""
+
+
+class Method(Protocol):
+    """One way to train or prompt a model.
+
+    Attributes:
+        trains: whether ``fitting.fit`` has anything to do; without it ``predict`` does all.
+    """
+
+    trains: bool
+
+    def attach(self, data: Any) -> None:
+        """Learn the inventory from the data object and build what is needed. Called once, before anything else."""
+        ...
+
+    def predict(self, data: Any, *, split: str, limit: int | None, progress: Progress | None) -> list[Prediction]:
+        """Answer every example of a split in its order, or a fixed choice of ``limit`` of them; deterministic."""
+        ...
+
+
+class Optimiser:
+    """AdamW and its learning-rate schedule: warm-up from 0, then a fall to 0 over all steps that are known beforehand.
+
+    Args:
+        learning_rate: peak, for weights that come pre-trained.
+        new_learning_rate: peak, for weights that start random; ``None``: the same.
+        layer_decay: the rate of each layer is that of the layer above it times this (1: all layers alike). Only for
+            networks that tell their layers' depths.
+        weight_decay: decoupled decay of matrices; vectors (biases, normalisation) have none.
+        warmup: share of all steps in which the rate rises.
+        schedule: "linear" or "cosine" fall, or "constant" after the warm-up.
+        betas: decay of AdamW's two moments.
+    """
+
+    def __init__(
+        self,
+        *,
+        learning_rate: float,
+        new_learning_rate: float | None = None,
+        layer_decay: float = 1.0,
+        weight_decay: float = 0.01,
+        warmup: float = 0.1,
+        schedule: Literal["linear", "cosine", "constant"] = "linear",
+        betas: Sequence[float] = (0.9, 0.999),
+    ) -> None:
+        for name, rate in (("learning_rate", learning_rate), ("new_learning_rate", new_learning_rate)):
+            if rate is not None and not 0 < rate < 1:
+                raise ValueError(f"{name} must lie between 0 and 1, got {rate}: 1e-5 to 1e-2 are usual")
+        if not 0 < layer_decay <= 1:
+            raise ValueError(f"layer_decay must be above 0 and at most 1, got {layer_decay}: 1 treats all layers alike")
+        if not 0 <= weight_decay < 1:
+            raise ValueError(f"weight_decay must be at least 0 and below 1, got {weight_decay}")
+        if not 0 <= warmup < 1:
+            raise ValueError(f"warmup is a share of all steps, at least 0 and below 1, got {warmup}")
+        if schedule not in ("linear", "cosine", "constant"):
+            raise ValueError(f"schedule must be linear, cosine or constant, got {schedule!r}")
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must be two numbers, at least 0 and below 1, got {list(betas)}")
+        self.learning_rate = learning_rate
+        self.new_learning_rate = learning_rate if new_learning_rate is None else new_learning_rate
+        self.layer_decay = layer_decay
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        self.schedule = schedule
+        self.betas = (float(betas[0]), float(betas[1]))
+
+    def factor(self, step: int, total: int) -> float:
+        """Share of the peak rate at ``step`` (counted from 0) of ``total``."""
+        rising = math.ceil(self.warmup * total)
+        if step < rising:
+            return (step + 1) / rising
+        rest = (total - step) / max(1, total - rising)
+        if self.schedule == "constant":
+            return 1.0
+        return rest if self.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * (1 - rest)))
+
+
+class GridModule(lightning.LightningModule):
+    """A trained method. Subclasses give ``attach``, ``collate``, ``losses`` and ``predict``, and set ``self.network``.
+
+    Random numbers of a step are a pure function of (seed, step), so that a resumed run needs no stored generator state.
+    Only weights that are trained are saved: all others come from where they came from before.
+
+    Args:
+        seed: decides initial weights (in ``attach``) and dropout.
+        optimiser: how the weights are trained.
+
+    Attributes:
+        network: the weights; set in ``attach``.
+        total_steps: optimiser steps of the whole training; set by ``fitting.fit``.
+    """
+
+    trains: bool = True
+
+    def __init__(self, *, seed: int, optimiser: Optimiser) -> None:
+        super().__init__()
+        if seed < 0:
+            raise ValueError(f"seed must be at least 0, got {seed}")
+        self.seed = int(seed)
+        self.optimiser = optimiser
+        self.total_steps: int | None = None
+        self.strict_loading = False
+        self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.long))
+
+    def collate(self, items: list[Any]) -> Any:
+        """Items of one training step -> the batch that ``losses`` takes."""
+        raise NotImplementedError
+
+    def losses(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Batch -> per-example losses (B,) in nats, and the number of tokens that the network read and wrote, ()."""
+        raise NotImplementedError
+
+    def learning_rate(self, name: str) -> float:
+        """Peak rate of a parameter of ``network``; networks may know new weights (``is_new``) and depths (``depth``)."""
+        if getattr(self.network, "is_new", lambda _: False)(name):
+            return self.optimiser.new_learning_rate
+        below_top: int = getattr(self.network, "depth", lambda _: 0)(name)
+        return self.optimiser.learning_rate * self.optimiser.layer_decay**below_top
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed dropout from (seed, step, rank)."""
+        words = np.random.SeedSequence([self.seed, self.global_step, self.global_rank]).generate_state(1, np.uint64)
+        torch.manual_seed(int(words[0]) >> 1)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Mean loss of a batch. Raises NonFiniteLossError."""
+        losses, tokens = self.losses(batch)
+        loss = losses.mean()
+        if not torch.isfinite(loss):
+            raise NonFiniteLossError(
+                f"the loss is {loss.item()} at step {self.global_step}: lower the learning rate, clip gradients or use "
+                "a wider precision"
+            )
+        self.tokens_seen += tokens
+        rate = max(group["lr"] for group in self.optimizers(use_pl_optimizer=False).param_groups)  # type: ignore[union-attr]
+        # fp64 holds counts of tokens exactly; Lightning would make fp32 of a plain number.
+        self.log_dict(
+            {
+                "train/loss": loss.detach(),
+                "train/learning_rate": torch.tensor(rate, dtype=torch.float64),
+                "train/tokens": self.tokens_seen.double(),
+            }
+        )
+        return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Log the norm of the gradient before it is clipped."""
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)
+        self.log("train/gradient_norm", norm)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW over everything that is trained, grouped by rate and decay; the schedule moves every step."""
+        if self.total_steps is None:
+            raise ValueError("total_steps is not set: train through fitting.fit, which knows the number of steps")
+        total, factor = self.total_steps, self.optimiser.factor
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self.network.named_parameters():
+            if parameter.requires_grad:
+                decay = self.optimiser.weight_decay if parameter.dim() > 1 else 0.0
+                groups.setdefault((self.learning_rate(name), decay), []).append(parameter)
+        if not groups:
+            raise ValueError("nothing is trained: every weight of the network is frozen")
+        fused = all(parameter.device.type in ("cpu", "cuda") for group in groups.values() for parameter in group)
+        optimizer = torch.optim.AdamW(
+            [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()],
+            betas=self.optimiser.betas,
+            fused=fused,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave frozen weights out of checkpoints: they are large and come from elsewhere."""
+        frozen = {f"network.{name}" for name, value in self.network.named_parameters() if not value.requires_grad}
+        checkpoint["state_dict"] = {key: value for key, value in checkpoint["state_dict"].items() if key not in frozen}
+
+    def save_weights(self, folder: Path) -> None:
+        """Write the trained weights, and only those, to ``folder``/model.safetensors."""
+        tensors = {
+            name: value.detach().cpu().contiguous()
+            for name, value in self.network.named_parameters()
+            if value.requires_grad
+        }
+        save_file(tensors, folder / WEIGHTS_FILE)
+
+    def load_weights(self, folder: Path) -> None:
+        """Take over the weights that ``save_weights`` wrote. What they do not hold stays as it is.
+
+        Raises:
+            ValueError: no such file, or weights of another network.
+        """
+        path = Path(folder) / WEIGHTS_FILE
+        if not path.is_file():
+            raise ValueError(f"{folder} has no {WEIGHTS_FILE}: give the folder of a finished training")
+        own = dict(self.network.named_parameters())
+        with safe_open(path, framework="pt") as stored, torch.no_grad():
+            names = set(stored.keys())
+            foreign = sorted(names - set(own)) or sorted(
+                name for name in names if tuple(stored.get_slice(name).get_shape()) != tuple(own[name].shape)
+            )
+            if foreign:
+                raise ValueError(
+                    f"{path} holds weights of another network: {foreign[0]} (and {len(foreign) - 1} more) do not fit; "
+                    "use the model that it was trained with"
+                )
+            for name in names:
+                own[name].copy_(stored.get_tensor(name))

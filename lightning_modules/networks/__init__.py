@@ -1,0 +1,1 @@
+"""Networks: what a config's ``model`` builds. Constructors check values and are cheap; ``build`` loads or makes weights."""

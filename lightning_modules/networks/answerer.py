@@ -1,0 +1,102 @@
+"""What a method needs of a network that reads prompts and writes short answers, whatever its architecture."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lightning_modules.base import Optimiser
+
+
+class AnswerScores(NamedTuple):
+    """Log-probabilities of whole answers: sums (B, A) in nats, fp32, and lengths (A,) in tokens, end token included."""
+
+    sums: Tensor
+    lengths: Tensor
+
+
+class Answerer(nn.Module, ABC):
+    """A network with its tokenizers. B prompts, A answers, T answer tokens (end token included).
+
+    Attributes:
+        prompt_limit: longest prompt in tokens that it reads.
+    """
+
+    prompt_limit: int
+
+    @abstractmethod
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a prompt, those that are always added included."""
+
+    @abstractmethod
+    def collate(self, prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Tensor]:
+        """Tensors of B prompts and their answers, on the CPU. ``ValueError`` for a prompt longer than ``prompt_limit``."""
+
+    @abstractmethod
+    def answer_logps(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Collated batch -> log-probabilities (B, T) of the answer tokens in nats, and which of them are real (B, T)."""
+
+    @abstractmethod
+    def score(self, prompts: Sequence[str], answers: Sequence[str]) -> AnswerScores:
+        """Log-probability of each of A answers after each of B prompts. Every prompt is read once."""
+
+    @abstractmethod
+    def generate(self, prompts: Sequence[str], *, max_tokens: int) -> list[str]:
+        """Most probable token after token (greedy), until the end token or ``max_tokens``; text without special tokens."""
+
+    def is_new(self, name: str) -> bool:
+        """Whether a parameter started from random values rather than pre-trained ones."""
+        return False
+
+    def depth(self, name: str) -> int:
+        """Layers between a parameter's and the top one; 0 where that is unknown."""
+        return 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def check_length(self, texts: Sequence[str], lengths: Sequence[int]) -> None:
+        """Refuse prompts that would have to be cut: nothing is truncated silently."""
+        for text, length in zip(texts, lengths, strict=True):
+            if length > self.prompt_limit:
+                raise ValueError(
+                    f"a prompt has {length} tokens but the model reads at most {self.prompt_limit}: set prompt.budget="
+                    f"{self.prompt_limit} to drop neighbours, or take a shorter prompt ({text[:60]!r}...)"
+                )
+
+
+class Model(Protocol):
+    """What ``conf/model`` describes.
+
+    Attributes:
+        optimiser: how these weights are best trained.
+    """
+
+    optimiser: Optimiser
+
+    def build(self) -> Answerer:
+        """Load or draw the weights; random ones come from torch's global generator."""
+        ...
+
+
+def pad(rows: Sequence[Sequence[int]], *, value: int, left: bool = False) -> Tensor:
+    """Rows of ids -> (B, T) int64, padded with ``value`` to the longest."""
+    width = max(len(row) for row in rows)
+    padded = torch.full((len(rows), width), value, dtype=torch.long)
+    for target, row in zip(padded, rows, strict=True):
+        if row:
+            start = width - len(row) if left else 0
+            target[start : start + len(row)] = torch.tensor(row, dtype=torch.long)
+    return padded
+
+
+def first_cut(ids: Sequence[int], end: int) -> list[int]:
+    """Ids before the first ``end``."""
+    kept: list[Any] = list(ids)
+    return kept[: kept.index(end)] if end in kept else kept

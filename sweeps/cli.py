@@ -1,0 +1,323 @@
+"""The command line: plan, sweep, status, table, verify, stages, and single cells by hand.
+
+Arguments are Hydra overrides (``key=value``) apart from ``sweep=``, ``scale=``, ``seeds=`` and a few flags. Whatever is
+wrong with them ends in one line and exit status 2. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeps import definition as definitions
+from sweeps.errors import UserError, nearest
+from sweeps.ledger import Ledger
+from sweeps.plan import Cell, Planner, unique
+
+HELP = """papergrid: run the ablation grids of post-training papers again, and see which claims hold
+
+  papergrid plan   sweep=re/main scale=tiny      every cell: state, predicted time and memory; runs nothing
+  papergrid sweep  sweep=re/main scale=tiny      run what is missing (again: go on where it stopped)
+  papergrid status sweep=re/main [--watch]       what is done, running, failed
+  papergrid table  sweep=re/main                 the table: paper, ours with interval, verdicts
+  papergrid verify outputs                       recompute every number from the stored per-example results
+  papergrid stages [--prune]                     shared products on disk
+  papergrid list                                 all sweeps
+  papergrid demo                                 a cut-down grid in some minutes
+
+Further key=value arguments are Hydra overrides of every cell, e.g. engine.workers=2 logger=none paths.outputs=...
+Also: scale=smoke|tiny|small|paper   seeds=0,1,2   --json (plan, status)   --accept-code-drift (sweep, status, table)
+One cell by hand: python -m sweeps.run method=re retriever=bm25 prompt=labelled seed=3
+"""
+
+FLAGS = {"--json", "--watch", "--accept-code-drift", "--prune", "--cells", "--quiet"}
+
+
+@dataclass
+class Request:
+    """A parsed command line."""
+
+    sweep: str | None
+    scale: str
+    seeds: tuple[int, ...] | None
+    overrides: tuple[str, ...]
+    flags: frozenset[str]
+    words: tuple[str, ...]
+
+
+@dataclass
+class Selection:
+    """A sweep's definition with its cells and the ledger that knows their state."""
+
+    definition: definitions.Definition
+    request: Request
+    cells: list[Cell]
+    ledger: Ledger
+    drifted: dict[str, Cell]
+
+    @property
+    def name(self) -> str:
+        """Name of the sweep's folder below ``outputs/sweeps``."""
+        return f"{self.definition.name.replace('/', '-')}-{self.request.scale}"
+
+
+def parse(arguments: Sequence[str]) -> Request:
+    """Splits a command line into our own words and Hydra overrides."""
+    sweep, scale, seeds = None, "tiny", None
+    overrides, flags, words = [], set(), []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if argument.startswith("--"):
+            if argument not in FLAGS:
+                raise UserError(f"unknown flag {argument}: {nearest(argument, FLAGS)}")
+            flags.add(argument)
+        elif not equals:
+            words.append(argument)
+        elif key == "sweep":
+            sweep = value
+        elif key == "scale":
+            if value not in definitions.SCALES:
+                raise UserError(f"no scale is called {value!r}: {nearest(value, definitions.SCALES)}")
+            scale = value
+        elif key == "seeds":
+            try:
+                seeds = tuple(int(seed) for seed in value.strip("[]").split(","))
+            except ValueError as error:
+                raise UserError(f"seeds={value!r} is no list of whole numbers: write seeds=0,1,2") from error
+        else:
+            overrides.append(argument)
+    return Request(sweep, scale, seeds, tuple(overrides), frozenset(flags), tuple(words))
+
+
+def select(arguments: Sequence[str]) -> Selection:
+    """The sweep that a command line speaks of, planned."""
+    request = parse(arguments)
+    if request.words:
+        raise UserError(f"{request.words[0]!r} is neither key=value nor a flag; write sweep=<paper>/<table>")
+    if request.sweep is None:
+        raise UserError(f"which sweep? write sweep=<name>; {nearest('', definitions.names())}")
+    definition = definitions.load(request.sweep)
+    cells = Planner().sweep(definition, request.scale, request.overrides, request.seeds)
+    ledger = Ledger(Path(cells[0].config["paths"]["outputs"]))
+    drifted = ledger.drifted(cells) if "--accept-code-drift" in request.flags else {}
+    return Selection(definition, request, cells, ledger, drifted)
+
+
+def plan(arguments: Sequence[str]) -> int:
+    """Shows every cell and what the sweep will cost."""
+    from sweeps.display import show_plan
+
+    selection = select(arguments)
+    show_plan(selection, as_json="--json" in selection.request.flags, every_cell="--cells" in selection.request.flags)
+    return 0
+
+
+def sweep(arguments: Sequence[str]) -> int:
+    """Runs what is missing, then shows the table."""
+    from sweeps.display import show_plan
+
+    selection = select(arguments)
+    show_plan(selection, as_json=False, every_cell=False)
+    status = run(selection.cells, selection.ledger, sweep=selection.definition.name, paper=selection.definition.paper,
+                 drifted=selection.drifted)
+    if "--quiet" not in selection.request.flags:
+        _table(selection)
+    return status
+
+
+def run(
+    cells: Sequence[Cell], ledger: Ledger, *, sweep: str = "", paper: str = "", drifted: dict[str, Cell] | None = None
+) -> int:
+    """Drives cells to completion; the exit status is 1 when one failed for good."""
+    from sweeps import engines
+    from sweeps.display import Live, say
+    from sweeps.driver import drive
+    from sweeps.run import Job
+    from sweeps.schema import check_in_worker
+
+    rows: dict[str, list[str]] = {}
+    for cell in cells:
+        rows.setdefault(cell.signature, []).append(cell.row)
+    missing = [cell for cell in unique(cells) if ledger.state(cell) != "done" and cell.signature not in (drifted or {})]
+    if not missing:
+        return 0
+    first = missing[0].config
+    engine = engines.make(first["engine"], int(first["threads"]))
+    say("checking the cells (a first start imports everything once, about ten seconds)")
+    check_in_worker([cell.config for cell in missing])
+    jobs = [Job.of(cell, ledger.outputs, sweep=sweep, paper=paper, rows=tuple(dict.fromkeys(rows[cell.signature])))
+            for cell in missing]
+    with Live(missing, ledger) as live:
+        outcome = drive(jobs, engine, ledger.stages, retries=int(first["engine"].get("retries", 2)), watch=live.update)
+    for signature, reason in outcome.failed.items():
+        say(f"failed: {signature} ({', '.join(filter(None, rows[signature])) or 'by hand'}): {reason}")
+    if outcome.stopped_early:
+        say(f"stopped early: the first {len(outcome.failed)} cells all failed alike ({outcome.stopped_early})")
+    if outcome.failed:
+        say("mend the cause and give the same command again: finished cells are kept; "
+            f"{ledger.outputs}/runs/<signature>/failed.json holds the traceback")
+    return 1 if outcome.failed else 0
+
+
+def status(arguments: Sequence[str]) -> int:
+    """Shows what is done, running, failed and missing."""
+    from sweeps.display import show_status
+
+    selection = select(arguments)
+    show_status(selection, as_json="--json" in selection.request.flags, watch="--watch" in selection.request.flags)
+    return 0
+
+
+def table(arguments: Sequence[str]) -> int:
+    """Builds the table from finished runs, prints it and writes its files."""
+    return _table(select(arguments))
+
+
+def _table(selection: Selection) -> int:
+    from sweeps.report import write_table
+
+    return write_table(selection)
+
+
+def verify(arguments: Sequence[str]) -> int:
+    """Recomputes what was printed from what is stored."""
+    from sweeps.verify import verify_outputs
+
+    request = parse(arguments)
+    return verify_outputs(Path(request.words[0] if request.words else "outputs"))
+
+
+def stages(arguments: Sequence[str]) -> int:
+    """Lists shared products; ``--prune`` deletes partial and corrupt ones and those that no run needs."""
+    from sweeps.display import show_stages
+
+    request = parse(arguments)
+    return show_stages(Path(request.words[0] if request.words else "outputs"), prune="--prune" in request.flags)
+
+
+def demo(arguments: Sequence[str]) -> int:
+    """The smallest real grid: on SemEval where its files are, else on the sentences in data/samples."""
+    from data.sources import DataNotFound, locate
+    from sweeps.display import say
+
+    where = []
+    try:
+        locate("re/semeval2010_task8/train.jsonl.gz")
+        say("demo: relation extraction on SemEval-2010 Task 8, a cut-down grid")
+    except DataNotFound:
+        where = ["data=samples"]
+        say("demo: SemEval-2010 Task 8 is not on this machine, so this runs on data/samples: 314 training and 122 test "
+            "sentences written for this project. It shows that everything works; its numbers are no benchmark")
+    return sweep(["sweep=re/demo", "scale=tiny", *where, *arguments])
+
+
+def list_sweeps(arguments: Sequence[str]) -> int:
+    """Names every sweep with its question."""
+    for name in definitions.names():
+        print(f"{name:32s} {definitions.load(name).question}")
+    return 0
+
+
+def by_hand(arguments: Sequence[str]) -> int:
+    """``python -m sweeps.run``: one cell in this process, or with ``-m`` several through the engine."""
+    try:
+        if any(argument.startswith("-") for argument in arguments):
+            return _through_hydra(arguments)
+        return run_one(arguments)
+    except UserError as error:
+        return _complain(error)
+
+
+def run_one(overrides: Sequence[str]) -> int:
+    """Plans and runs one cell here; prints its scores."""
+    from sweeps.display import say
+    from sweeps.run import Job, execute
+    from sweeps.schema import check
+
+    cell = Planner().cell(overrides)
+    ledger = Ledger(Path(cell.config["paths"]["outputs"]))
+    folder = ledger.folder(cell)
+    if ledger.state(cell) != "done":
+        check(cell.config)
+        say(f"running {cell.signature} in {folder}")
+        code = execute(Job.of(cell, ledger.outputs))
+        if code:
+            failure = ledger.failure(cell)
+            say(f"failed ({failure.get('class', 'busy')}): {failure.get('reason', 'another process runs this cell')}")
+            return 1
+    scores: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    print(json.dumps({"signature": cell.signature, "folder": str(folder), "scores": scores}, indent=1))
+    return 0
+
+
+def run_many(override_lists: Sequence[Sequence[str]]) -> int:
+    """Plans and runs the cells of a ``-m`` command line through the configured engine."""
+    from sweeps.display import say
+
+    planner = Planner()
+    cells = [planner.cell(overrides, row=" ".join(overrides)) for overrides in override_lists]
+    ledger = Ledger(Path(cells[0].config["paths"]["outputs"]))
+    code = run(cells, ledger, sweep="by hand")
+    for cell in cells:
+        if ledger.state(cell) == "done":
+            scores = json.loads((ledger.folder(cell) / "summary.json").read_text())
+            say(f"{cell.signature}  {cell.row}  " + "  ".join(f"{key}={value:.4g}" for key, value in scores.items()))
+    return code
+
+
+def _through_hydra(arguments: Sequence[str]) -> int:
+    """Hands Hydra's own flags (-m, --cfg, --help, ...) to Hydra, whose sweeper plugin hands -m back to us."""
+    import hydra
+
+    from sweeps.plan import CONF
+
+    outcome: list[int] = []
+
+    @hydra.main(config_path=str(CONF), config_name="config", version_base=None)
+    def application(config: Any) -> None:
+        outcome.append(run_one([argument for argument in arguments if not argument.startswith("-")]))
+
+    argv, sys.argv = sys.argv, ["python -m sweeps.run", *arguments]
+    try:
+        application()
+    finally:
+        sys.argv = argv
+    return outcome[0] if outcome else 0
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "plan": plan, "sweep": sweep, "status": status, "table": table, "verify": verify, "stages": stages,
+    "list": list_sweeps, "demo": demo,
+}
+
+
+def _complain(error: UserError) -> int:
+    line = " ".join(str(error).split())
+    print(f"papergrid: {line}", file=sys.stderr)
+    return 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the ``papergrid`` command."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return 0
+    try:
+        if words[0] not in COMMANDS:
+            raise UserError(f"no command is called {words[0]!r}: {nearest(words[0], COMMANDS)}")
+        return COMMANDS[words[0]](words[1:])
+    except UserError as error:
+        return _complain(error)
+    except KeyboardInterrupt:
+        print("\npapergrid: stopped; what was finished is kept, the same command goes on from the newest checkpoints",
+              file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""The driver: gives a sweep's unfinished cells to an engine until each is done or has failed for good.
+
+Resume is the same command: what is done is skipped, what failed or is missing is run. Two drivers may work on one
+sweep at once; a cell is run by whoever gets its lease.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from sweeps.engines import Ended, Engine
+from sweeps.ledger import read_json
+from sweeps.lease import alive
+from sweeps.run import BUSY, Job, fail
+from sweeps.stages import StageStore
+
+GIVE_UP = frozenset({"nan", "bad-data", "bug"})
+"""Failure classes for which the same cell would fail again: run the command again after mending the cause."""
+
+SAME_FAILURE = 3
+"""A sweep stops early when its first so many ended cells all failed in the same way."""
+
+
+@dataclass
+class Outcome:
+    """What a drive did: signatures of cells that it finished, cells that failed for good with their reasons."""
+
+    finished: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    retried: int = 0
+    stopped_early: str = ""
+
+
+def drive(
+    jobs: Sequence[Job], engine: Engine, stages: StageStore, *, retries: int = 2,
+    watch: Callable[[Outcome, list[Job]], None] = lambda outcome, running: None,
+) -> Outcome:
+    """Runs all jobs.
+
+    Args:
+        jobs: unfinished cells, in the order in which they should start.
+        stages: asked which trained weights exist, so that two cells that need the same ones do not both wait for them.
+        retries: how often a cell that was killed or preempted is started again; it goes on from its checkpoint.
+        watch: called about ten times a second with the outcome so far and the running jobs.
+    """
+    outcome = Outcome()
+    waiting, running = list(jobs), dict[str, Job]()
+    attempts: Counter[str] = Counter()
+    alone: set[str] = set()
+    elsewhere: set[str] = set()
+    try:
+        while waiting or running:
+            if not outcome.stopped_early:
+                for job in [job for job in waiting if job.signature in elsewhere and (job.folder / "done.json").is_file()]:
+                    waiting.remove(job)
+                    outcome.finished.append(job.signature)
+                for job in _startable(waiting, running, engine.slots, stages, alone, elsewhere):
+                    waiting.remove(job)
+                    running[job.signature] = job
+                    engine.submit(job)
+            elif not running:
+                break
+            for ended in engine.poll() if running else [_pause()]:
+                if ended is None:
+                    continue
+                job = running.pop(ended.job.signature)
+                kind, reason = _judge(job, ended)
+                if kind == "done":
+                    outcome.finished.append(job.signature)
+                    continue
+                if kind == "busy":
+                    elsewhere.add(job.signature)
+                    waiting.append(job)
+                    continue
+                attempts[job.signature] += 1
+                if kind in GIVE_UP or attempts[job.signature] > (1 if kind == "oom" else retries):
+                    outcome.failed[job.signature] = f"{kind}: {reason}"
+                    outcome.stopped_early = _systematic(outcome)
+                else:
+                    if kind == "oom":
+                        alone.add(job.signature)
+                    outcome.retried += 1
+                    waiting.insert(0, job)
+            watch(outcome, list(running.values()))
+    except BaseException:
+        engine.cancel()
+        raise
+    return outcome
+
+
+def _pause() -> Ended | None:
+    time.sleep(0.2)
+    return None
+
+
+def _startable(
+    waiting: Sequence[Job], running: dict[str, Job], slots: int, stages: StageStore, alone: set[str],
+    elsewhere: set[str],
+) -> list[Job]:
+    """Jobs to start now: as many as there are free slots, none that would only wait for a stage a running one builds,
+    none that somebody else was found to be running and still is (``elsewhere``).
+    """
+    if any(signature in alone for signature in running):
+        return []
+    chosen: list[Job] = []
+    building = {need for job in running.values() for need in job.needs if not stages.has("training", need)}
+    for job in waiting:
+        if len(running) + len(chosen) >= slots:
+            break
+        if job.signature in elsewhere and alive(job.folder / "lease"):
+            continue
+        if job.signature in alone and (running or chosen):
+            continue
+        missing = {need for need in job.needs if not stages.has("training", need)}
+        if missing & building:
+            continue
+        building |= missing
+        chosen.append(job)
+        if job.signature in alone:
+            break
+    return chosen
+
+
+def _judge(job: Job, ended: Ended) -> tuple[str, str]:
+    """What became of a job, from its run folder; writes the record that a killed process could not write."""
+    if (job.folder / "done.json").is_file():
+        return "done", ""
+    if ended.status == BUSY or alive(job.folder / "lease"):
+        return "busy", ""
+    record = read_json(job.folder / "failed.json")
+    if ended.status == 1 and record:
+        return record["class"], record["reason"]
+    reason = ended.reason or (f"killed by signal {-ended.status}" if ended.status < 0 else f"ended with status {ended.status}")
+    kind = "oom" if "out of memory" in reason else "killed" if ended.status < 0 else "bug"
+    fail(job.folder, kind, reason)
+    return kind, reason
+
+
+def _systematic(outcome: Outcome) -> str:
+    """The reason that the first ended cells share, when all of them failed with it; else ""."""
+    reasons = list(outcome.failed.values())
+    if outcome.finished or len(reasons) < SAME_FAILURE or len(set(reasons)) > 1:
+        return ""
+    return reasons[0]

@@ -1,0 +1,107 @@
+"""Figures of a table: the rows of its main column and the claims, each as dots with their intervals (PNG and SVG)."""
+
+import io
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from sweeps.renderers import wording
+from sweeps.table import Table
+
+INK, SOFT, PAPER = "#1c1e21", "#8a929c", "#1f5fa8"
+# Shape and colour both tell the verdict.
+LOOKS = {"holds": ("o", "#1a7f3c"), "fails": ("X", "#b3261e"), "undecided": ("s", "#a87700")}
+_FONT: dict[Any, Any] = {
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 10, "svg.hashsalt": "papergrid",
+    "svg.fonttype": "path",
+}
+_LABEL = 38  # characters of a label before it is broken
+
+
+def write(table: Table, folder: Path) -> list[Path]:
+    """Writes rows.png, rows.svg, claims.png and claims.svg; leaves out a figure that would be empty."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    with matplotlib.rc_context(_FONT):
+        for name, figure in (("rows", rows(table)), ("claims", claims(table))):
+            if figure is None:
+                continue
+            for suffix, canvas, metadata in (
+                ("png", FigureCanvasAgg, {"Software": None}), ("svg", FigureCanvasSVG, {"Date": None, "Creator": None}),
+            ):
+                drawn = io.BytesIO()
+                canvas(figure).print_figure(drawn, format=suffix, dpi=160, metadata=metadata, bbox_inches="tight")
+                path = folder / f"{name}.{suffix}"
+                path.write_bytes(drawn.getvalue())
+                written.append(path)
+    return written
+
+
+def rows(table: Table) -> Figure | None:
+    """Our value and interval of every row in the first column, the paper's comparable number beside it."""
+    shown = [(name, cells[0]) for name, cells in zip(table.rows, table.cells, strict=True) if cells and cells[0].ours]
+    if not shown:
+        return None
+    figure, axes = _empty([f"{name} ({wording.seeds((cell,))})" for name, cell in shown])
+    for height, (_, cell) in enumerate(shown):
+        if cell.ours:
+            axes.plot([cell.ours.low, cell.ours.high], [height, height], color=INK, lw=2, solid_capstyle="round")
+            axes.plot(cell.ours.value, height, "o", color=INK, ms=6, label="ours" if not height else None)
+        if cell.published and cell.published.comparable and cell.published.value is not None:
+            axes.plot(cell.published.value, height, "D", mfc="white", mec=PAPER, mew=1.6, ms=6, label="paper")
+    column = table.columns[0]
+    axes.set_xlabel(f"{wording.heading(column)}, {table.level:.0%} interval (number of seeds in brackets)")
+    unique = dict(reversed([*zip(*reversed(axes.get_legend_handles_labels()), strict=True)]))
+    axes.legend(unique.values(), unique.keys(), loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    axes.set_title(_broken(table.title, 48), loc="left", fontsize=11, fontweight="bold")
+    return figure
+
+
+def claims(table: Table) -> Figure | None:
+    """Forest plot: every claim's difference with its interval, against zero."""
+    shown = [result for result in table.claims if result.difference]
+    if not shown:
+        return None
+    figure, axes = _empty([result.claim.text for result in shown])
+    axes.axvline(0, color=SOFT, lw=1.2, ls=(0, (3, 3)), zorder=0)
+    for height, result in enumerate(shown):
+        found, (marker, colour) = result.difference, LOOKS[result.verdict]
+        if found is None:
+            continue
+        axes.plot([found.low, found.high], [height, height], color=colour, lw=2, solid_capstyle="round")
+        axes.plot(found.value, height, marker, color=colour, ms=7)
+        for edge in (-result.claim.margin, result.claim.margin) if result.claim.margin else ():
+            axes.plot([edge, edge], [height - 0.3, height + 0.3], color=SOFT, lw=1.2)
+        said = wording.claim_text(result, wording.column_of(table, result.claim.column))
+        axes.annotate(f"{said.difference}  {said.verdict}", (1.02, height), xycoords=("axes fraction", "data"),
+                      va="center", color=colour, fontsize=9)
+    names = sorted({wording.heading(wording.column_of(table, result.claim.column)) for result in shown})
+    axes.set_xlabel(f"difference in {' or '.join(names)}, {table.level:.0%} interval")
+    axes.set_title(_broken(f"{table.title}: claims", 48), loc="left", fontsize=11, fontweight="bold")
+    return figure
+
+
+def _empty(labels: list[str]) -> tuple[Figure, Axes]:
+    """Axes with one line per label, the first on top."""
+    broken = [_broken(label, _LABEL) for label in labels]
+    lines = sum(max(1.35, label.count("\n") + 1.35) for label in broken)
+    figure = Figure(figsize=(7.2, 0.9 + 0.24 * lines))
+    axes = figure.add_subplot()
+    axes.set_yticks(range(len(labels)), broken)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="#e4e7eb", lw=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
+
+
+def _broken(text: str, width: int) -> str:
+    return "\n".join(textwrap.wrap(text, width)) or text

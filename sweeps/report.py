@@ -1,0 +1,126 @@
+"""Tables from finished runs: collects them, builds the table, prints it and writes its files with a receipt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeps import definition as definitions
+from sweeps.display import say
+from sweeps.errors import UserError
+from sweeps.ledger import Ledger
+from sweeps.stages import write_atomically
+from sweeps.table import Claim, Published, RowRuns, Table, build_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sweeps.cli import Selection
+
+TEXT_FORMATS = {"table.md": "markdown", "table.tex": "latex", "table.csv": "csv", "table.html": "html",
+                "claims.csv": "claims_csv"}
+
+
+def write_table(selection: Selection) -> int:
+    """Prints the table of a sweep and writes Markdown, LaTeX, CSV, HTML and a figure below ``outputs/sweeps``.
+
+    The exit status is 1 when runs are missing; the table then says which, and how to make them.
+    """
+    from rich.console import Console
+
+    from sweeps.renderers import render, write_figure
+
+    console = Console()
+    written = receipt_of(selection)
+    table = table_of(written, selection.ledger.outputs)
+    print(render(table, "terminal", width=min(120, console.width) if console.is_terminal else 100))
+    folder = selection.ledger.outputs / "sweeps" / selection.name
+    for name, text in texts(table).items():
+        write_atomically(folder / name, text)
+    write_figure(table, folder)
+    write_atomically(folder / "receipt.json", json.dumps(written, indent=1))
+    say(f"files: {folder}/table.md, .tex, .csv, .html and figures")
+    if selection.definition.full:
+        say(f"this is a cut-down grid; the full table: {selection.definition.full}")
+    return 1 if table.missing else 0
+
+
+def receipt_of(selection: Selection) -> dict[str, Any]:
+    """What a table was made from: the sweep, its scale, and the run of every row and seed."""
+    rows: dict[str, dict[str, Any]] = {}
+    missing: dict[str, list[str]] = {}
+    for cell in selection.cells:
+        run = selection.drifted.get(cell.signature, cell)
+        rows.setdefault(cell.row, {})
+        missing.setdefault(cell.row, [])
+        if selection.ledger.state(run) == "done":
+            rows[cell.row][str(cell.seed)] = run.signature
+        else:
+            failure = selection.ledger.failure(cell)
+            why = f"{failure['class']}: {failure['reason']}" if failure else selection.ledger.state(cell)
+            missing[cell.row].append(f"seed {cell.seed}: {why}")
+    expected: dict[str, list[int]] = {}
+    for cell in selection.cells:
+        expected.setdefault(cell.row, []).append(cell.seed)
+    extra = "".join(f" {override}" for override in selection.request.overrides)
+    return {
+        "sweep": selection.definition.name, "scale": selection.request.scale, "rows": rows, "missing": missing,
+        "expected": expected, "older_code": sorted(selection.drifted[cell.signature].signature
+                                                   for cell in selection.cells if cell.signature in selection.drifted),
+        "command": f"papergrid sweep sweep={selection.definition.name} scale={selection.request.scale}{extra}",
+    }
+
+
+def table_of(written: Mapping[str, Any], outputs: Path) -> Table:
+    """The table that a receipt describes, from the runs that it names."""
+    from data.scoring import SCORES
+
+    definition = definitions.load(written["sweep"])
+    ledger = Ledger(outputs)
+    frames: dict[str, pd.DataFrame] = {}
+
+    def frame(signature: str) -> pd.DataFrame:
+        if signature not in frames:
+            frames[signature] = ledger.examples(signature)
+        return frames[signature]
+
+    rows = [
+        RowRuns(row, {int(seed): frame(signature) for seed, signature in runs.items()}, written["expected"][row],
+                written["missing"][row])
+        for row, runs in written["rows"].items()
+    ]
+    shown = {row.name for row in rows}
+    claims = [claim for claim in map(_claim, definition.claims)
+              if {claim.left, claim.right} & set(definition_rows(definition)) <= shown]
+    title = f"{definition.title} ({written['scale']} scale)"
+    if written["older_code"]:
+        title += f"; {len(set(written['older_code']))} runs under older code, as asked by --accept-code-drift"
+    return build_table(title, definition.question, definition.columns, rows,
+                       [Published(**entry) for entry in definition.published if entry["row"] in shown], claims, SCORES,
+                       command=written["command"])
+
+
+def definition_rows(definition: definitions.Definition) -> Sequence[str]:
+    """All row names that a definition can make, at any scale."""
+    return [row for arm in definition.arms for row, _ in arm.points()]
+
+
+def _claim(entry: Mapping[str, Any]) -> Claim:
+    try:
+        return Claim(**entry)
+    except TypeError as error:
+        raise UserError(f"claim {entry.get('id', '?')!r} does not fit: {error}") from error
+
+
+def texts(table: Table) -> dict[str, str]:
+    """The table in every text format, by file name."""
+    from sweeps.renderers import render
+
+    return {name: render(table, style) for name, style in TEXT_FORMATS.items()}
+
+
+def rebuild(written: Mapping[str, Any], outputs: Path) -> dict[str, str]:
+    """The text files that a table's receipt should have led to."""
+    return texts(table_of(written, outputs))

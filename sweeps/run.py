@@ -1,0 +1,340 @@
+"""The composition root: turns one resolved cell config into a run folder.
+
+    python -m sweeps.run method=re retriever=bm25 prompt=labelled seed=3      one cell, by hand
+    python -m sweeps.run -m retriever=bm25,sbert seed=range(5)                several, through the same planner
+
+Planning is torch-free; everything heavy is imported inside ``execute``, which runs in a process of its own when a sweep
+is driven by an engine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sweeps import receipt as receipts
+from sweeps.errors import UserError
+from sweeps.ledger import cost_kind, cost_record, digests, read_json
+from sweeps.lease import Lease, LeaseHeld
+from sweeps.plan import Cell
+from sweeps.signature import PRESENTATION, inputs, training_signature
+from sweeps.stages import StageStore, write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BUSY = 75
+"""Exit status of a cell that another process is running (EX_TEMPFAIL)."""
+
+RUN_FILES = ("config.yaml", "receipt.json", "metrics.jsonl", "examples.parquet", "summary.json", "dirty.patch")
+"""Files of a finished run whose digests ``done.json`` records."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an engine hands to a worker: one cell, as plain JSON values.
+
+    Attributes:
+        sweep, rows, paper: names for the dashboard; never part of a signature.
+        outputs: absolute path of the outputs folder.
+        needs: signatures of the trained weights that it needs or makes.
+    """
+
+    signature: str
+    training: str
+    science: str
+    config: Mapping[str, Any]
+    blanked: Mapping[str, Any]
+    overrides: tuple[str, ...]
+    outputs: str
+    sweep: str = ""
+    paper: str = ""
+    rows: tuple[str, ...] = field(default_factory=tuple)
+    needs: tuple[str, ...] = field(default_factory=tuple)
+
+    @classmethod
+    def of(cls, cell: Cell, outputs: Path, *, sweep: str = "", paper: str = "", rows: tuple[str, ...] = ()) -> Job:
+        """The job that runs ``cell``."""
+        return cls(cell.signature, cell.training, cell.science, cell.config, cell.blanked, cell.overrides,
+                   str(outputs.resolve()), sweep, paper, rows, cell.needs)
+
+    @property
+    def folder(self) -> Path:
+        """Run folder."""
+        return Path(self.outputs) / "runs" / self.signature
+
+
+class Preempted(BaseException):
+    """The scheduler, or a person, asked this process to go (SIGTERM)."""
+
+
+def classify(error: BaseException) -> str:
+    """Failure class of an exception: oom, nan, bad-data, preempted, killed or bug."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text.lower():
+        return "oom"
+    if any(kind.__name__ in ("NonFiniteLossError", "FloatingPointError") for kind in type(error).__mro__):
+        return "nan"
+    if isinstance(error, Preempted):
+        return "preempted"
+    if isinstance(error, KeyboardInterrupt):
+        return "killed"
+    if isinstance(error, (UserError, ValueError, FileNotFoundError, UnicodeError)):
+        return "bad-data"
+    return "bug"
+
+
+def fail(folder: Path, kind: str, reason: str, trace: str = "") -> None:
+    """Records a failed attempt. The reason is one line."""
+    write_atomically(folder / "failed.json", json.dumps(
+        {"class": kind, "reason": reason.strip().split("\n")[0][:500], "traceback": trace, "time": time.time()}, indent=1))
+
+
+def execute(job: Job) -> int:
+    """Runs one cell to completion in this process.
+
+    Returns:
+        0 when the run is finished (now or before), ``BUSY`` when another process runs it, 1 when it failed; then
+        ``failed.json`` says why.
+    """
+    folder = job.folder
+    try:
+        with Lease(folder / "lease"):
+            if (folder / "done.json").is_file():
+                return 0
+            try:
+                _run(job)
+            except BaseException as error:
+                fail(folder, classify(error), f"{type(error).__name__}: {error}", traceback.format_exc())
+                if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                    raise
+                return 1
+            return 0
+    except LeaseHeld:
+        return BUSY
+
+
+def _preempt(*_: object) -> None:
+    raise Preempted("the process was told to end (SIGTERM)")
+
+
+def _run(job: Job) -> None:
+    from data.scoring import summarise
+    from sweeps.progress import Heartbeat
+    from sweeps.run_log import RunLog
+
+    config, folder = job.config, job.folder
+    begun = time.monotonic()
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _preempt)
+    (folder / "failed.json").unlink(missing_ok=True)
+    receipt = receipts.new(asdict(job), inputs(config), read_json(folder / "receipt.json"))
+    attempt = len(receipt["attempts"])
+    write_atomically(folder / "config.yaml", to_yaml(config))
+    if receipts.code_state()["patch"]:
+        write_atomically(folder / "dirty.patch", receipts.code_state()["patch"])
+    write_atomically(folder / "receipt.json", json.dumps(receipt, indent=1))
+
+    logger = dict(config["logger"])
+    log = RunLog(
+        folder, wandb=logger["wandb"], project=logger["project"], entity=logger.get("entity"),
+        run_id=f"{job.signature}-{attempt}", name=f"{job.rows[0] if job.rows else 'cell'} seed {config['seed']}",
+        group=job.sweep or "by hand", job_type="evaluation" if config["method"].get("tune") is False else "training",
+        tags=[tag for tag in (job.paper, job.sweep, *job.rows) if tag], config=config,
+    )
+    with Heartbeat(folder / "heartbeat"), log:
+        progress = PhaseFile(folder / "progress.json")
+        stages = StageStore(Path(job.outputs) / "stages", say=progress.say)
+        limit_threads(int(config["threads"]))
+        data, method = build(config)
+        data.prepare(stages, progress.phase("prepare"))
+        method.attach(data)
+        if config.get("base") is not None:
+            name = training_signature(job.blanked["base"])
+            method.load_weights(_trained(job.blanked["base"], name, stages, progress, None, actual=config["base"]))
+        if method.trains:
+            weights = _trained(job.blanked, job.training, stages, progress, log, built=(data, method), actual=config)
+            _replay(weights / "metrics.jsonl", log)
+            method.load_weights(weights)
+        train_seconds = time.monotonic() - begun
+        predictions = method.predict(data, progress=progress.phase("predict"), **_evaluation(config))
+        frame = frame_of(predictions)
+        _write_parquet(frame, folder / "examples.parquet")
+        summary = summarise(frame, data)
+        write_atomically(folder / "summary.json", json.dumps(summary["scores"], indent=1))
+        log.summary(summary["scores"])
+        for name, table in summary["tables"].items():
+            log.table(name, table)
+        if summary.get("labels"):
+            log.confusion(frame["gold"].tolist(), frame["prediction"].tolist(), summary["labels"])
+    seconds = time.monotonic() - begun
+    receipt["attempts"][-1]["ended"] = time.time()
+    receipt["hardware"]["accelerators"] = _accelerators()
+    write_atomically(folder / "receipt.json", json.dumps(receipt, indent=1))
+    done = {
+        "signature": job.signature, "training": job.training, "seconds": round(seconds, 3), "finished": time.time(),
+        "files": digests(folder, RUN_FILES), "cost_kind": cost_kind(config),
+        "cost": cost_record(config, seconds, seconds - train_seconds, _peak_mebibytes()),
+    }
+    write_atomically(folder / "done.json", json.dumps(done, indent=1))
+    (folder / "progress.json").unlink(missing_ok=True)
+
+
+def build(config: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Data object and method of a config. Constructors are the schema: they check and raise ValueError."""
+    from hydra.utils import instantiate
+
+    parts = strip(config, PRESENTATION - {"accelerator", "devices", "strategy", "checkpoint_every"})
+    return instantiate(parts["data"]), instantiate(parts["method"])
+
+
+def strip(value: Any, keys: frozenset[str]) -> Any:
+    """A config without the given keys, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: strip(item, keys) for key, item in value.items() if key not in keys}
+    return [strip(item, keys) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _evaluation(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of ``evaluation`` that predict takes; the rest reaches the method through its constructor."""
+    evaluation = config["evaluation"]
+    return {"split": evaluation["split"], "limit": evaluation["limit"]}
+
+
+def _trained(
+    config: Mapping[str, Any], name: str, stages: StageStore, progress: PhaseFile, log: Any,
+    built: tuple[Any, Any] | None = None, actual: Mapping[str, Any] | None = None,
+) -> Path:
+    """Folder of trained weights, trained here if nobody has: a stage that cells share.
+
+    Args:
+        config: what the stage is named by (for a cell, blanked of its evaluation); ``actual``: the same with values.
+        log: the run's log, which sees the training live; None for a base model, which belongs to no single run.
+    """
+
+    def train(folder: Path) -> None:
+        from lightning_modules.fitting import fit
+        from sweeps.lightning_logger import RunLogger
+        from sweeps.run_log import RunLog
+
+        values = actual or config
+        data, method = built or build(values)
+        if built is None:
+            data.prepare(stages, progress.phase("prepare"))
+            method.attach(data)
+        own = RunLog(folder, wandb=None, project="", entity=None, run_id=name, name=name, group="", job_type="training",
+                     tags=(), config=values, resume_step=newest_step(folder))
+        with own:
+            _replay(folder / "metrics.jsonl", log)
+            fit(method, data, folder=folder, loggers=[RunLogger(own), *([RunLogger(log)] if log else [])],
+                progress=progress.phase("train" if log else "base model"),
+                **strip(values["trainer"], frozenset({"_target_"})))
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        if log is not None:
+            log.replayed = True
+
+    return stages.get("training", name, train)
+
+
+def newest_step(folder: Path) -> int:
+    """Step of the newest good checkpoint in a training folder; 0 where there is none."""
+    from lightning_modules.fitting import newest_checkpoint
+
+    newest = newest_checkpoint(folder)
+    return newest.step if newest else 0
+
+
+def _replay(metrics: Path, log: Any) -> None:
+    """Gives the log of this run the training's metrics that were measured before this process came in."""
+    if log is None or getattr(log, "replayed", False) or not metrics.is_file():
+        return
+    for line in metrics.read_text().splitlines():
+        row = json.loads(line)
+        log.metrics(int(row.pop("step")), {key: value for key, value in row.items() if key != "time"})
+
+
+class PhaseFile:
+    """What a cell is doing, for the live view: phase, done, total; rewritten at most once a second."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._written = 0.0
+
+    def say(self, line: str) -> None:
+        """Notes a line in the cell's own log."""
+        print(line, flush=True)
+
+    def phase(self, name: str) -> Callable[[int, int], None]:
+        """Callback ``(done, total)`` for one phase."""
+
+        def update(done: int, total: int) -> None:
+            if time.monotonic() - self._written >= 1.0:
+                self._written = time.monotonic()
+                write_atomically(self._path, json.dumps({"phase": name, "done": done, "total": total}))
+
+        return update
+
+
+def limit_threads(threads: int) -> None:
+    """Fixes the number of threads, which decides the order of sums and so belongs to the science at CPU scales."""
+    import torch
+
+    torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def to_yaml(config: Mapping[str, Any]) -> str:
+    """The resolved config as YAML."""
+    import yaml
+
+    return yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=True, allow_unicode=True)
+
+
+def frame_of(predictions: Sequence[NamedTuple]) -> pd.DataFrame:
+    """Per-example results as a frame, one column per field; lists of ids are joined by spaces."""
+    import pandas as pd
+
+    frame = pd.DataFrame([prediction._asdict() for prediction in predictions])
+    for name in frame.columns:
+        if len(frame) and isinstance(frame[name].iloc[0], tuple):
+            frame[name] = frame[name].map(" ".join)
+    return frame
+
+
+def _write_parquet(frame: Any, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    frame.to_parquet(temporary, index=False)
+    os.replace(temporary, path)
+
+
+def _peak_mebibytes() -> float:
+    import resource
+
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def _accelerators() -> list[str]:
+    import torch
+
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def main() -> int:
+    """One cell by hand, or several with ``-m``."""
+    from sweeps.cli import by_hand
+
+    return by_hand(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,236 @@
+"""Estimates, tests and plans for scores whose seeds and examples are crossed: `sweeps.crossed` has the method."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from sweeps.crossed import Estimate, Value, critical_value, pseudo_values, two_way
+
+KINDS = ("greater", "at_least", "equal_within")
+VERDICTS = ("holds", "fails", "undecided")
+MOST_SEEDS = 1_000_000  # beyond any budget: a plan that needs more is answered like one that needs infinitely many
+
+
+@dataclass(frozen=True)
+class Difference(Estimate):
+    """An estimated difference with the two-sided p-value of its null hypothesis (a true difference of zero)."""
+
+    p_value: float
+
+
+def estimate(contributions: np.ndarray, value: Value, level: float = 0.95) -> Estimate:
+    """Mean score of a seed, with an interval over seeds and examples.
+
+    Args:
+        contributions: (S, N, D) of S seeds on the same N examples, in the same order.
+        value: smooth map (..., D) -> (...) from contributions summed over examples to the score.
+        level: confidence level of the interval.
+
+    Raises:
+        ValueError: not three axes, no seed, fewer than two examples, entries that are not finite, a bad level.
+    """
+    scores, pseudo = pseudo_values(contributions, value)
+    return two_way(float(scores.mean()), pseudo, level)
+
+
+def difference(
+    left: np.ndarray,
+    right: np.ndarray,
+    value: Value,
+    level: float = 0.95,
+    *,
+    left_seeds: Sequence[int] | None = None,
+    right_seeds: Sequence[int] | None = None,
+    left_examples: Sequence[str] | None = None,
+    right_examples: Sequence[str] | None = None,
+    common_seeds: bool = False,
+) -> Difference:
+    """Mean score of `left` minus that of `right`, paired on seeds and on examples.
+
+    An arm with a single run (S = 1) is taken as deterministic and meets every seed of the other arm. Seed names and
+    example ids are compared where both arms give them; pairing relies on position otherwise.
+
+    Args:
+        left: (S, N, D) contributions.
+        right: (S, N, D) contributions on the same examples, in the same order.
+        value: as in `estimate`.
+        level: as in `estimate`.
+        left_seeds: names of the S seeds of `left`.
+        right_seeds: names of the S seeds of `right`.
+        left_examples: ids of the N examples of `left`.
+        right_examples: ids of the N examples of `right`.
+        common_seeds: pair on the seeds that both arms have, and leave the others out, instead of refusing.
+
+    Raises:
+        ValueError: other examples, other seeds, or what `estimate` refuses.
+    """
+    left, right = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    if left.shape[1:] != right.shape[1:]:
+        raise ValueError(
+            f"the arms have contributions of shapes {left.shape} and {right.shape}: score both on the same examples"
+        )
+    if left_examples is not None and right_examples is not None and list(left_examples) != list(right_examples):
+        only = len(set(left_examples) ^ set(right_examples))
+        found = f"{only} examples are in one arm only" if only else "the order of the examples differs"
+        raise ValueError(f"{found}: score both arms on the same examples and sort them by id")
+    if len(left) > 1 and len(right) > 1:
+        left, right = _pair_seeds(left, right, left_seeds, right_seeds, common_seeds)
+    left_scores, left_pseudo = pseudo_values(left, value)
+    right_scores, right_pseudo = pseudo_values(right, value)
+    paired = two_way(float(left_scores.mean() - right_scores.mean()), left_pseudo - right_pseudo, level)
+    return _tested(paired, paired.value)
+
+
+def excess(result: Estimate, threshold: float) -> Difference:
+    """How far an estimate lies above a constant; its null hypothesis is that the true score is the constant."""
+    shifted = replace(result, value=result.value - threshold, low=result.low - threshold, high=result.high - threshold)
+    return _tested(shifted, shifted.value)
+
+
+def equivalence(result: Difference, margin: float) -> Difference:
+    """The same difference, tested against the nearest end of (-margin, margin) in place of zero.
+
+    Inside the margin this is the larger p-value of two one-sided tests, doubled: significant exactly when the interval
+    shown lies within the margin (the usual two one-sided tests would allow the 90% interval).
+    """
+    if not margin > 0:
+        raise ValueError(f"the margin of equivalence is {margin}: give a number above 0, in the units of the score")
+    return _tested(result, abs(abs(result.value) - margin))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment over a family of claims; p-values and result in the same order.
+
+    The same numbers as statsmodels' multipletests(method="holm"), whose import alone takes longer than a table may.
+    """
+    given = np.asarray(p_values, dtype=np.float64)
+    if given.ndim != 1 or not np.all((given >= 0) & (given <= 1)):
+        raise ValueError(f"got the p-values {list(p_values)}: give a flat list of numbers from 0 to 1")
+    order = np.argsort(given, kind="stable")
+    stepped = np.maximum.accumulate(given[order] * np.arange(len(given), 0, -1))
+    adjusted = np.empty_like(given)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted.tolist()
+
+
+def smallest_detectable(result: Difference, power: float = 0.8, alpha: float = 0.05) -> float:
+    """Smallest true difference that this design finds significant with probability `power`, in the score's units.
+
+    Args:
+        result: a difference; its standard error and its components are taken as the truth.
+        power: wanted probability of a significant result.
+        alpha: two-sided level of the test; divide by the number of claims for Holm's first step.
+    """
+    return _required(result.standard_error, result.seed_share, result.seeds, result.examples, power, alpha)
+
+
+def more_seeds_needed(
+    result: Difference, power: float = 0.8, alpha: float = 0.05, *, gap: float | None = None
+) -> int | None:
+    """Further seeds after which a true difference as large as the observed one is found with probability `power`.
+
+    Args:
+        result: a difference; its value and components are taken as the truth.
+        power: wanted probability of a significant result.
+        alpha: two-sided level of the test.
+        gap: distance to be told from zero, where it is not the difference itself (equivalence).
+
+    Returns:
+        Zero where the seeds at hand are enough; None where no number of seeds is, because the examples alone leave more
+        doubt than the difference, where the difference is zero, or where one seed shows nothing of how seeds vary.
+    """
+    distance = abs(result.value if gap is None else gap)
+    if not distance > 0:
+        return None
+    if distance >= smallest_detectable(result, power, alpha):
+        return 0
+    if result.seeds == 1:
+        return None
+
+    def enough(seeds: int) -> bool:
+        by_seed = (result.components.seed + result.components.residual / result.examples) / seeds
+        by_example = result.components.example / result.examples
+        total = by_seed + by_example
+        share = by_seed / total if total else 0.0
+        return distance >= _required(total**0.5, share, seeds, result.examples, power, alpha)
+
+    if not enough(MOST_SEEDS):
+        return None
+    few, many = result.seeds, MOST_SEEDS
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (few, middle) if enough(middle) else (middle, many)
+    return many - result.seeds
+
+
+def verdict(kind: str, result: Difference, adjusted_p: float, *, margin: float = 0.0, alpha: float = 0.05) -> str:
+    """What a claim's difference says of it.
+
+    Args:
+        kind: "greater" (left above right), "at_least" (an `excess` over a constant), "equal_within" (an `equivalence`).
+        result: the difference that the claim is about.
+        adjusted_p: its p-value after correction over the sweep's claims.
+        margin: of an "equal_within" claim.
+        alpha: level at which a claim is decided.
+
+    Returns:
+        "holds" or "fails" where the difference lies significantly on that side, "undecided" otherwise.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"a claim has the kind {kind!r}: use one of {', '.join(KINDS)}")
+    if not adjusted_p < alpha:
+        return "undecided"
+    supported = abs(result.value) < margin if kind == "equal_within" else result.value > 0
+    return "holds" if supported else "fails"
+
+
+def _pair_seeds(
+    left: np.ndarray, right: np.ndarray, left_seeds: Sequence[int] | None, right_seeds: Sequence[int] | None,
+    common: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both arms cut to the same seeds in the same order, or a refusal."""
+    if left_seeds is None or right_seeds is None:
+        if len(left) != len(right):
+            raise ValueError(
+                f"the arms have {len(left)} and {len(right)} runs: run the missing ones, or name the seeds of both"
+            )
+        return left, right
+    both = sorted(set(left_seeds) & set(right_seeds))
+    if not both or (set(left_seeds) != set(right_seeds) and not common):
+        raise ValueError(
+            f"the arms have the seeds {sorted(left_seeds)} and {sorted(right_seeds)}: run the missing ones"
+            + (", or pair on the common seeds (common_seeds=True)" if both else "")
+        )
+    at_left, at_right = list(left_seeds), list(right_seeds)
+    return left[[at_left.index(seed) for seed in both]], right[[at_right.index(seed) for seed in both]]
+
+
+def _required(error: float, share: float, seeds: int, examples: int, power: float, alpha: float) -> float:
+    """Distance from zero at which a two-sided test of level alpha has the given power."""
+    if not (0 < alpha < 1 and alpha < power < 1):
+        raise ValueError(f"got power {power} and alpha {alpha}: give 0 < alpha < power < 1")
+    reach = critical_value(2 * (1 - power), share, seeds, examples) if power > 0.5 else 0.0
+    return error * (critical_value(alpha, share, seeds, examples) + reach)
+
+
+def _tested(found: Estimate, distance: float) -> Difference:
+    """Adds the p-value at which the interval's half-width equals the distance to the null hypothesis."""
+    from scipy.optimize import brentq
+
+    distance = abs(distance)
+    if found.standard_error == 0:
+        # All N entries agree: the sign test is the strongest statement that they allow.
+        p = 1.0 if distance == 0 else 2.0 ** (1 - found.examples)
+    else:
+        ratio = distance / found.standard_error
+
+        def gap(log_p: float) -> float:
+            return critical_value(float(np.exp(log_p)), found.seed_share, found.seeds, found.examples) - ratio
+
+        smallest = -230.0  # e^-230, about 1e-100, stands for all smaller p-values: quantiles are unreliable beyond
+        beyond = gap(smallest) < 0
+        p = 1.0 if ratio == 0 else float(np.exp(smallest if beyond else brentq(gap, smallest, 0.0, xtol=1e-12)))
+    parts: dict[str, Any] = {field.name: getattr(found, field.name) for field in fields(Estimate)}
+    return Difference(**parts, p_value=min(1.0, p))

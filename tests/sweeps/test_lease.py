@@ -1,0 +1,83 @@
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sweeps.lease import Lease, LeaseHeld, alive, owner
+
+
+def test_second_holder_is_refused_and_may_come_in_afterwards(tmp_path):
+    path = tmp_path / "lease"
+    with Lease(path):
+        assert alive(path) and owner(path)["pid"] == os.getpid()
+        with pytest.raises(LeaseHeld), Lease(path):
+            pass
+    assert not path.exists()
+    with Lease(path):
+        assert alive(path)
+
+
+def test_lease_of_a_killed_process_is_taken_over(tmp_path):
+    path = tmp_path / "lease"
+    code = f"import time\nfrom pathlib import Path\nfrom sweeps.lease import Lease\nwith Lease(Path({str(path)!r})):\n    time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 20
+    while not alive(path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert alive(path)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert path.exists() and not alive(path)
+    with Lease(path):
+        assert owner(path)["pid"] == os.getpid()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lease_of_another_host_is_dead_only_without_a_heartbeat(tmp_path):
+    path = tmp_path / "lease"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "x"}))
+    assert alive(path, stale_after=60)
+    os.utime(path, (time.time() - 61,) * 2)
+    assert not alive(path, stale_after=60)
+
+
+def _race(path, barrier, won, index):
+    barrier.wait()
+    try:
+        lease = Lease(path)
+        lease.__enter__()
+    except LeaseHeld:
+        return
+    won[index] = 1
+    time.sleep(1.0)
+    lease.__exit__(None, None, None)
+
+
+def test_one_of_many_racers_gets_a_dead_lease(tmp_path):
+    path = tmp_path / "lease"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "x"}))
+    os.utime(path, (time.time() - 3600,) * 2)
+    context = multiprocessing.get_context("fork")
+    barrier, won = context.Barrier(12), context.Array("i", 12)
+    racers = [context.Process(target=_race, args=(path, barrier, won, index)) for index in range(12)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    assert sum(won) == 1
+
+
+def test_owner_whose_lease_was_taken_kills_itself(tmp_path):
+    path = tmp_path / "lease"
+    code = f"import time\nfrom pathlib import Path\nfrom sweeps.lease import Lease\nwith Lease(Path({str(path)!r})):\n    time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 20
+    while not alive(path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "another"}))
+    assert process.wait(timeout=20) == -signal.SIGKILL

@@ -1,0 +1,56 @@
+import pytest
+
+from sweeps import signature
+from sweeps.errors import UserError
+
+
+def test_order_of_keys_and_infrastructure_do_not_matter():
+    one = signature.science({"a": 1, "b": {"c": 2.0, "cost": {"x": 9}}, "engine": {"name": "local"}, "logger": {}})
+    two = signature.science({"b": {"c": 2.0}, "a": 1, "engine": {"name": "slurm"}})
+    assert signature.hash_of(one) == signature.hash_of(two)
+
+
+@pytest.mark.parametrize("other", [{"a": 1.5}, {"a": "1"}, {"a": True}, {"a": None}, {"a": [1]}, {"b": 1}])
+def test_every_change_of_value_or_type_shows(other):
+    assert signature.hash_of({"a": 1}) != signature.hash_of(other)
+
+
+@pytest.mark.parametrize(("value", "name"), [(float("nan"), "config.a.b"), (object(), "object"), ({1: 2}, "key 1")])
+def test_what_cannot_be_serialised_stably_is_refused_by_name(value, name):
+    with pytest.raises(UserError, match=name):
+        signature.hash_of({"a": {"b": value}})
+
+
+def tree(root, loss="def loss(x):\n    return -x\n"):
+    for folder in ("data", "lightning_modules/losses"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "__init__.py").touch()
+    (root / "lightning_modules" / "__init__.py").touch()
+    (root / "lightning_modules" / "losses" / "a.py").write_text(loss)
+    (root / "lightning_modules" / "losses" / "unused.py").write_text("x = 1\n")
+    (root / "lightning_modules" / "m.py").write_text(
+        "import torch\n\ndef f():\n    from lightning_modules.losses import a\n    return a\n")
+    return signature.import_closure(("lightning_modules.m",), root)
+
+
+def test_closure_holds_what_is_imported_and_nothing_else(tmp_path):
+    assert set(tree(tmp_path)) == {"lightning_modules/m.py", "lightning_modules/losses/a.py",
+                                   "lightning_modules/losses/__init__.py"}
+
+
+def test_comments_docstrings_and_layout_change_no_digest(tmp_path):
+    plain = tree(tmp_path / "1")
+    dressed = tree(tmp_path / "2", '"""Doc."""\n\n\ndef loss(x):\n    """More."""\n    # why\n    return (-x)\n')
+    assert plain == dressed
+
+
+def test_a_flipped_sign_changes_the_digest(tmp_path):
+    assert tree(tmp_path / "1") != tree(tmp_path / "2", "def loss(x):\n    return x\n")
+
+
+def test_evaluation_never_reaches_the_training_signature(tmp_path):
+    config = {"data": {"a": 1}, "method": {"lr": 0.1}, "evaluation": {"split": "test"}}
+    other = {**config, "evaluation": {"split": "dev"}}
+    training = signature.training_signature(config)
+    assert training == signature.training_signature(other)
+    assert signature.evaluation_signature(config, training) != signature.evaluation_signature(other, training)

@@ -1,0 +1,138 @@
+"""Every config composes, every bad one is refused in one line with the nearest names, before anything is built."""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from sweeps import definition, plan, schema
+from sweeps.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+SMOKE = ("scale=smoke", "experiment=re_smoke")
+OPTIONS = [(group, name) for group, names in plan.groups().items() for name in names]
+WITH_PACKAGE = {"data/base", "prompt/style"}
+"""Groups that are parts of other options: composed wherever those are."""
+
+
+def config_of(*overrides):
+    return plan.resolve(plan.Composer().compose(overrides))[0]
+
+
+def test_number_of_config_files():
+    counts = {group: len(names) for group, names in plan.groups().items()}
+    assert sum(counts.values()) == len(list((ROOT / "conf").rglob("*.yaml"))) - 1
+    assert counts["data"] >= 6 and counts["retriever"] >= 10 and counts["method"] >= 5 and counts["prompt"] >= 4
+
+
+@pytest.mark.parametrize(("group", "name"), [option for option in OPTIONS if option[0] not in WITH_PACKAGE])
+def test_every_option_composes_and_resolves(group, name):
+    config = config_of(*SMOKE, f"{group}={name}")
+    assert config["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("method=re", "seed=7"),
+        ("retriever=sbert", "prompt=labelled", "prompt.k=3"),
+        ("data=samples", "data.batch_size=4", "data.train_limit=20", "trainer.max_epochs=2"),
+        ("base=fewrel", "base.seed=3", "evaluation.decoding=free"),
+        ("method.tune=false", "evaluation={limit: 5}"),
+    ],
+)
+def test_our_composition_equals_hydras(overrides):
+    with initialize_config_dir(str(plan.CONF), version_base=None):
+        theirs = OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)
+    assert config_of(*overrides) == theirs
+
+
+def test_evaluation_is_blanked_wherever_it_is_referred_to():
+    resolved, blanked = plan.resolve(plan.Composer().compose(("evaluation.decoding=free",)))
+    assert resolved["method"]["decoding"] == "free"
+    assert "free" not in str(blanked) and blanked["method"]["decoding"] == blanked["evaluation"]["decoding"]
+
+
+def bad_overrides():
+    """Some hundred of them: unknown keys, misspelt options, wrong types, values out of range."""
+    for group, name in OPTIONS:
+        if group not in WITH_PACKAGE:
+            yield f"{group}={name}x", name
+            yield f"{group[:-1] + '_'}={name}", "did you mean|valid"
+    for key in ("seeed=1", "data.batchsize=4", "data.bucket_=true", "prompt.kk=3", "method.tun=false", "model.x.y=1",
+                "trainer.max_epoch=3", "evaluation.spilt=dev", "evaluation.limits=3", "logger.wandbb=offline",
+                "engine.worker=2", "paths.output=x", "retrieverr=none", "base.data.name=x"):
+        yield key, "unknown key|no config group|has no"
+    for key, wanted in (
+        ("threads=0", "threads"), ("threads=two", "threads"), ("seed=-1", "seed"), ("seed=1.5", "seed"),
+        ("data.batch_size=0", "batch_size"), ("data.batch_size=many", "batch_size"), ("data.train_limit=-3", "train_limit"),
+        ("data.none_label=Nothing", "none_label"), ("data.labels=[a]", "labels"), ("data.reader=tsv", "reader"),
+        ("prompt.k=11", "k"), ("prompt.k=-1", "k"), ("prompt.neighbours=some", "neighbours"), ("prompt=7", "7"),
+        ("evaluation.split=tset", "did you mean test"), ("evaluation.limit=0", "evaluation.limit"),
+        ("evaluation.limit=half", "evaluation.limit"), ("evaluation.decoding=beam", "decoding"),
+        ("trainer.max_epochs=-1", "max_epochs"), ("trainer.max_epochs=lots", "max_epochs"),
+        ("method.tune=maybe", "tune"), ("data=[samples,semeval2010]", "data"), ("data.batch_size=", "batch_size"),
+        ("seed=1,2", "several values"), ("=3", "override"), ("seed", "override"), ("data.files={train: no/such.jsonl}", "no/such"),
+    ):
+        yield key, wanted
+
+
+BAD = list(bad_overrides())
+
+
+def test_there_are_over_a_hundred_bad_overrides():
+    assert len(BAD) > 100
+
+
+@pytest.mark.parametrize(("override", "said"), BAD, ids=[override for override, _ in BAD])
+def test_bad_override_is_refused_in_one_line(override, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=rf"(?i){said}") as caught:
+        schema.check(plan.Planner().cell((*SMOKE, override)).config)
+    assert len(str(caught.value)) < 1200
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["sweeps.run", *SMOKE, "retriever=bm52"], "bm25"),
+        (["sweeps.run", *SMOKE, "prompt.k=eleven"], "prompt.k"),
+        (["sweeps.run", "-m", *SMOKE, "retriever=bm25,bm52"], "bm25"),
+        (["sweeps.cli", "sweep", "sweep=re/mian"], "re/main"),
+        (["sweeps.cli", "sweep", "sweep=re/main", "scale=smoke", "trainer.max_epochs=-1"], "max_epochs"),
+        (["sweeps.cli", "plan", "sweep=re/main", "scale=huge"], "no scale"),
+        (["sweeps.cli", "paln"], "plan"),
+        (["sweeps.cli", "plan", "sweep=re/main", "--jsn"], "--json"),
+    ],
+)
+def test_the_real_command_ends_with_one_line_and_status_2(command, said, tmp_path):
+    outputs = f"paths.outputs={tmp_path.as_posix()}/outputs"
+    done = subprocess.run([sys.executable, "-m", *command, *([outputs] if len(command) > 2 else [])], cwd=ROOT,
+                          capture_output=True, text=True, timeout=180)
+    assert done.returncode == 2, done.stderr[-2000:]
+    lines = [line for line in done.stderr.splitlines() if line.startswith("papergrid: ")]
+    assert len(lines) == 1 and said in lines[0] and "Traceback" not in done.stderr
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", definition.names())
+@pytest.mark.parametrize("scale", definition.SCALES)
+def test_every_sweep_composes_at_every_scale(name, scale):
+    loaded = definition.load(name)
+    cells = plan.Planner().sweep(loaded, scale)
+    assert len(cells) == len(loaded.points(scale)) > 0
+    assert [cell.signature for cell in cells] == [cell.signature for cell in plan.Planner().sweep(loaded, scale)]
+
+
+def test_sweeps_share_cells_and_order_changes_nothing():
+    cells = plan.Planner().sweep(definition.load("re/main"), "tiny")
+    again = plan.Planner().sweep(definition.load("re/main"), "tiny", seeds=(4, 3, 2, 1, 0))
+    assert {cell.signature for cell in cells} == {cell.signature for cell in again}
+    signatures = [{cell.signature for cell in plan.Planner().sweep(definition.load(name), "tiny")}
+                  for name in ("re/main", "re/prompt", "re/retriever")]
+    assert all(one & other for one, other in itertools.combinations(signatures, 2))
