@@ -17,7 +17,7 @@ from data.relations import READERS, carve, check, drop_recurring, subset
 from data.retrieval.base import Progress, Retriever
 from data.sources import read_hub, read_rows
 
-_HUB_FIELDS = {"id", "split", "revision", "first_id"}
+_HUB_FIELDS = {"id", "split", "revision", "first_id", "rows"}
 
 
 class RelationData(lightning.LightningDataModule):
@@ -31,8 +31,8 @@ class RelationData(lightning.LightningDataModule):
         none_label: the label that means "none of these relations", or ``None``.
         splits: names of the files that make up each split; ``None``: every file is a split of its name.
         carve: share of train that becomes a split of its own, by split; for corpora without dev or test.
-        hub: splits that are loaded from a hub, as {split: {id, split, revision, first_id}}; needs a network. Rows of
-            a hub carry no ids: they are counted from ``first_id``.
+        hub: splits that are loaded from a hub, as {split: {id, split, revision, first_id, rows}}; needs a network. Rows
+            of a hub carry no ids: they are counted from ``first_id``, and must be ``rows`` in number.
         drop_train_in_test: also drop train sentences that recur in test. Train sentences that recur in dev always go.
             On by default: a retriever finds such a sentence at once and a labelled neighbour then hands over an answer
             about the test; it costs 5 of 7,000 sentences for SemEval's open test, 17 for the whole.
@@ -161,6 +161,11 @@ class RelationData(lightning.LightningDataModule):
             loaded[split] = [self._read(row, index) for index, row in enumerate(rows)]
         for split, source in self._hub.items():
             rows = read_hub(source["id"], split=source["split"], revision=source["revision"])
+            if len(rows) != source["rows"]:
+                raise ValueError(
+                    f"{source['id']} has {len(rows)} rows in {source['split']!r} where {source['rows']} are expected: "
+                    f"pin the revision that has them, or correct data.hub.{split}.rows"
+                )
             loaded[split] = [self._read(row, index) for index, row in enumerate(rows, start=source["first_id"] - 1)]
         for split, share in self._carve.items():
             loaded["train"], loaded[split] = carve(loaded["train"], share, name=split)

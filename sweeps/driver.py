@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sweeps.engines import Ended, Engine
-from sweeps.ledger import read_json
 from sweeps.lease import alive
+from sweeps.ledger import read_json
 from sweeps.run import BUSY, Job, fail
 from sweeps.stages import StageStore
 
@@ -54,9 +54,10 @@ def drive(
     try:
         while waiting or running:
             if not outcome.stopped_early:
-                for job in [job for job in waiting if job.signature in elsewhere and (job.folder / "done.json").is_file()]:
-                    waiting.remove(job)
-                    outcome.finished.append(job.signature)
+                for job in list(waiting):
+                    if job.signature in elsewhere and (job.folder / "done.json").is_file():
+                        waiting.remove(job)
+                        outcome.finished.append(job.signature)
                 for job in _startable(waiting, running, engine.slots, stages, alone, elsewhere):
                     waiting.remove(job)
                     running[job.signature] = job
@@ -68,6 +69,7 @@ def drive(
                     continue
                 job = running.pop(ended.job.signature)
                 kind, reason = _judge(job, ended)
+                # Only real endings count as attempts: to find a cell busy says nothing against it.
                 if kind == "done":
                     outcome.finished.append(job.signature)
                     continue
@@ -133,7 +135,8 @@ def _judge(job: Job, ended: Ended) -> tuple[str, str]:
     record = read_json(job.folder / "failed.json")
     if ended.status == 1 and record:
         return record["class"], record["reason"]
-    reason = ended.reason or (f"killed by signal {-ended.status}" if ended.status < 0 else f"ended with status {ended.status}")
+    how = f"killed by signal {-ended.status}" if ended.status < 0 else f"ended with status {ended.status}"
+    reason = ended.reason or how
     kind = "oom" if "out of memory" in reason else "killed" if ended.status < 0 else "bug"
     fail(job.folder, kind, reason)
     return kind, reason

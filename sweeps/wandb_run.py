@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -77,12 +78,17 @@ class WandbRun:
         # Staged tables would go to the home directory.
         self._data_folder = os.environ.get(_DATA_FOLDER)
         os.environ[_DATA_FOLDER] = str(self._folder / "wandb")
+        before = self._attempts()
         try:
             try:
                 self._run = self._start(self._mode)
             except Exception as error:
                 if self._mode == "offline":
                     raise
+                # The service still holds the id of the run that did not start; a new service does not.
+                _wandb().teardown()
+                for folder in self._attempts() - before:
+                    shutil.rmtree(folder, ignore_errors=True)
                 self._run = self._start("offline")
                 self._warn(f"W&B cannot be reached ({_line(error)}); the run goes on offline", sync=True)
             self._run.define_metric("step", hidden=True)
@@ -100,10 +106,8 @@ class WandbRun:
         cells = frame.astype(object).where(frame.notna(), None)
 
         def add(run: Any) -> None:
-            import wandb
-
             columns = [str(column) for column in frame.columns]
-            run.log({name: wandb.Table(columns=columns, data=cells.to_numpy().tolist())})
+            run.log({name: _wandb().Table(columns=columns, data=cells.to_numpy().tolist())})
 
         self._guard(add)
 
@@ -113,9 +117,7 @@ class WandbRun:
         names = list(labels) if set(predicted) <= set(labels) else [*labels, INVALID]
 
         def add(run: Any) -> None:
-            import wandb
-
-            matrix = wandb.plot.confusion_matrix(
+            matrix = _wandb().plot.confusion_matrix(
                 y_true=[position[label] for label in gold],
                 preds=[position.get(label, len(labels)) for label in predicted],
                 class_names=names,
@@ -143,6 +145,9 @@ class WandbRun:
         if reason:
             self._warn(f"the W&B run was not uploaded whole ({reason})", sync=True, folder=folder)
 
+    def _attempts(self) -> set[Path]:
+        return set(self._folder.glob(f"wandb/run-*-{self._identity['id']}"))
+
     def _restore_data_folder(self) -> None:
         if self._data_folder is not None:
             os.environ[_DATA_FOLDER] = self._data_folder
@@ -150,8 +155,7 @@ class WandbRun:
             del os.environ[_DATA_FOLDER]
 
     def _start(self, mode: str) -> Any:
-        import wandb
-
+        wandb = _wandb()
         quiet: dict[str, Any] = {"silent": True, "quiet": True, "show_info": False, "show_warnings": False,
                                  "show_errors": False}
         wandb.setup(wandb.Settings(**quiet))
@@ -173,9 +177,7 @@ class WandbRun:
         try:
             act(self._run)
         except Exception as error:
-            folder = Path(self._run.settings.sync_dir)
-            self._run = None
-            self._warn(f"the W&B run broke off ({_line(error)}); metrics.jsonl has the rest", sync=True, folder=folder)
+            self._warn(f"W&B did not take a row or table ({_line(error)}); metrics.jsonl has every metric", sync=True)
 
     def _warn(self, text: str, *, sync: bool = False, folder: Path | None = None) -> None:
         if self.warning:
@@ -183,6 +185,12 @@ class WandbRun:
         where = folder or (Path(self._run.settings.sync_dir) if self._run else None)
         self.warning = f"warning: {text}" + (f"; upload it later with: wandb sync {where}" if sync and where else "")
         print(self.warning, file=sys.stderr, flush=True)
+
+
+def _wandb() -> Any:
+    import wandb
+
+    return wandb
 
 
 def _line(error: BaseException) -> str:

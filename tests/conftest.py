@@ -19,7 +19,7 @@ def loopback(host: str) -> bool:
 def check(family: int, address: object) -> None:
     """Refuses an address off loopback; other families (AF_UNIX, netlink) stay on the machine by nature."""
     if family in (socket.AF_INET, socket.AF_INET6) and not loopback(str(address[0])):
-        raise RuntimeError(f"a test tried to reach {address[0]} port {address[1]}: tests read no network, only 127.0.0.1")
+        raise RuntimeError(f"a test tried to reach {address[0]} port {address[1]}: tests may reach 127.0.0.1 only")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -29,8 +29,8 @@ def no_network():
     Processes with an interpreter of their own are out of its reach: tests/sweeps/test_no_network.py traces those.
     """
     patch = pytest.MonkeyPatch()
-    plain_connect, plain_connect_ex, plain_sendto = socket.socket.connect, socket.socket.connect_ex, socket.socket.sendto
-    plain_getaddrinfo = socket.getaddrinfo
+    plain_connect, plain_connect_ex = socket.socket.connect, socket.socket.connect_ex
+    plain_sendto, plain_getaddrinfo = socket.socket.sendto, socket.getaddrinfo
 
     def connect(self, address):
         check(self.family, address)
@@ -47,7 +47,7 @@ def no_network():
     def getaddrinfo(host, port, *rest, **options):
         name = host.decode() if isinstance(host, bytes) else host
         if name is not None and not loopback(name) and name != socket.gethostname():
-            raise RuntimeError(f"a test tried to look up {name}: tests read no network, only 127.0.0.1")
+            raise RuntimeError(f"a test tried to look up {name}: tests may reach 127.0.0.1 only")
         return plain_getaddrinfo(host, port, *rest, **options)
 
     patch.setattr(socket.socket, "connect", connect)

@@ -111,6 +111,13 @@ class SbertRetriever:
                 from sentence_transformers import SentenceTransformer
             except ImportError:
                 raise ValueError("retriever=sbert needs sentence-transformers: pip install -e '.[encoders]'") from None
-            self._encoder = SentenceTransformer(str(folder), local_files_only=True)
-            self._encoder.eval()
+            from transformers.utils import logging
+
+            shown = logging.is_progress_bar_enabled()
+            logging.disable_progress_bar()
+            try:
+                self._encoder = SentenceTransformer(str(folder), local_files_only=True).eval()
+            finally:
+                if shown:
+                    logging.enable_progress_bar()
         return self._encoder

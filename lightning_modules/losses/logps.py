@@ -26,6 +26,9 @@ IGNORED = -100
 """Label of the tokens that are not scored (prompt, padding): their log-probability is 0 and has no gradient."""
 
 
+PerSequence = Literal["mean", "sum"]
+
+
 class SequenceLogps(NamedTuple):
     """Sums of token log-probabilities, (B,), and the numbers of tokens they run over, (B,)."""
 
@@ -68,7 +71,7 @@ def token_logps_from_hidden(
     """`token_logps(lm_head(hidden), labels)` without ever holding the (B, T, V) logits.
 
     Only scored tokens meet the vocabulary, `chunk` of them at a time, and the backward pass computes each chunk again
-    instead of storing it: at most two (chunk, V) arrays live at once, for one more product with the head.
+    instead of storing it: a few (chunk, V) arrays live at once, for the price of one more product with the head.
 
     Args:
         hidden: (B, T, H), the states that the head reads.
@@ -122,6 +125,13 @@ def normalise(sums: Tensor, lengths: Tensor) -> Tensor:
     check_floating(sums=sums)
     empty = (lengths == 0) & (sums == 0)
     return full_precision(sums) / lengths.masked_fill(empty, 1)  # InfiFPO Eq. 10
+
+
+def aggregate_tokens(token_values: Tensor, mask: Tensor, *, per_sequence: PerSequence) -> Tensor:
+    """Mean or sum over each sequence's kept tokens of losses, KL estimates or entropies: (B, T-1) and mask -> (B,)."""
+    check_choice("per_sequence", per_sequence, ("mean", "sum"))
+    sums, lengths = sequence_logps(token_values, mask)
+    return sums if per_sequence == "sum" else normalise(sums, lengths)
 
 
 def per_global_token(sums: Tensor, *, token_count: float | Tensor) -> Tensor:

@@ -16,8 +16,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_modules.losses.logps import normalise, sequence_logps
-from lightning_modules.losses.sft import PerSequence
+from lightning_modules.losses.logps import PerSequence, aggregate_tokens
 from lightning_modules.losses.shapes import (
     check_choice,
     check_floating,
@@ -111,12 +110,11 @@ def clipped_policy_loss(
     check_number("clip_eps", clip_eps, above=0.0, at_most=1.0)
     high = clip_eps if clip_eps_high is None else clip_eps_high
     check_number("clip_eps_high", high, above=0.0)
-    kept = check_mask(mask)
     gains = full_precision(advantages if advantages.dim() == 2 else advantages[:, None])
-    log_ratio = (full_precision(logps) - full_precision(old_logps)).masked_fill(~kept, 0.0)
+    log_ratio = full_precision(logps) - full_precision(old_logps)
     ratio = log_ratio.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
     objective = torch.minimum(ratio * gains, ratio.clamp(1 - clip_eps, 1 + high) * gains)  # PPO Eq. 7, DAPO Eq. 8
-    return -_per_sequence(objective, kept, per_sequence)
+    return -aggregate_tokens(objective, mask, per_sequence=per_sequence)
 
 
 def generalised_advantages(
@@ -169,7 +167,7 @@ def value_loss(
         check_number("clip_range", clip_range, above=0.0)
         near = old_values + (values - old_values).clamp(-clip_range, clip_range)
         errors = torch.maximum(errors, (near - returns).square())
-    return _per_sequence(errors / 2, check_mask(mask), per_sequence)
+    return aggregate_tokens(errors / 2, mask, per_sequence=per_sequence)
 
 
 def kl_estimates(logps: Tensor, ref_logps: Tensor, *, estimator: Literal["k1", "k2", "k3"]) -> Tensor:
@@ -177,7 +175,7 @@ def kl_estimates(logps: Tensor, ref_logps: Tensor, *, estimator: Literal["k1", "
 
     k1 = d is unbiased and may be negative, k2 = d^2 / 2 is biased with low variance, k3 = e^-d - 1 + d is both unbiased
     and never negative; d = logps - ref_logps. As a loss term, only k2 has the gradient of the KL on average: that of k1
-    is 0 on average, that of k3 belongs to the other direction.
+    is 0 on average, that of k3 belongs to the other direction. `logps.aggregate_tokens` makes them a term per sequence.
     """
     check_shapes("(B, T)", logps=logps, ref_logps=ref_logps)
     check_floating(logps=logps, ref_logps=ref_logps)
@@ -188,9 +186,3 @@ def kl_estimates(logps: Tensor, ref_logps: Tensor, *, estimator: Literal["k1", "
     if estimator == "k2":
         return d.square() / 2
     return torch.expm1((-d).clamp(max=LOG_RATIO_BOUND)) + d
-
-
-def _per_sequence(token_values: Tensor, mask: Tensor, per_sequence: PerSequence) -> Tensor:
-    check_choice("per_sequence", per_sequence, ("mean", "sum"))
-    sums, lengths = sequence_logps(token_values, mask)
-    return sums if per_sequence == "sum" else normalise(sums, lengths)

@@ -3,14 +3,10 @@
 Shapes: B sequences of T tokens; per-token inputs have T-1 columns (see `logps`). Losses are (B,), in nats.
 """
 
-from typing import Literal
-
 from torch import Tensor
 
-from lightning_modules.losses.logps import normalise, sequence_logps
-from lightning_modules.losses.shapes import check_choice, check_number, check_shapes, full_precision
-
-PerSequence = Literal["mean", "sum"]
+from lightning_modules.losses.logps import PerSequence, aggregate_tokens
+from lightning_modules.losses.shapes import check_number, check_shapes, full_precision
 
 
 def sft_loss(token_logps: Tensor, mask: Tensor, *, per_sequence: PerSequence = "mean") -> Tensor:
@@ -25,9 +21,7 @@ def sft_loss(token_logps: Tensor, mask: Tensor, *, per_sequence: PerSequence = "
     Returns:
         (B,) losses; 0 for a sequence without scored tokens.
     """
-    check_choice("per_sequence", per_sequence, ("mean", "sum"))
-    sums, lengths = sequence_logps(token_logps, mask)
-    return -sums if per_sequence == "sum" else -normalise(sums, lengths)
+    return -aggregate_tokens(token_logps, mask, per_sequence=per_sequence)
 
 
 def dft_loss(token_logps: Tensor, mask: Tensor, *, per_sequence: PerSequence = "mean") -> Tensor:
@@ -54,7 +48,7 @@ def sft_kl_loss(
     """
     check_shapes("(B, T-1)", token_logps=token_logps, token_kls=token_kls, mask=mask)
     check_number("kl_weight", kl_weight, at_least=0.0)
-    penalty = sft_loss(-token_kls, mask, per_sequence=per_sequence)
+    penalty = aggregate_tokens(token_kls, mask, per_sequence=per_sequence)
     return sft_loss(token_logps, mask, per_sequence=per_sequence) + kl_weight * penalty
 
 

@@ -12,7 +12,7 @@ __all__ = ["Ended", "Engine", "make"]
 
 
 def make(config: Mapping[str, Any], threads: int) -> Engine:
-    """The engine that an ``engine`` config section describes: class ``<Name>Engine`` of ``sweeps/engines/<name>.py``."""
+    """The engine that an ``engine`` section describes: class ``<Name>Engine`` of ``sweeps/engines/<name>.py``."""
     settings = dict(config)
     name = settings.pop("name")
     module = importlib.import_module(f"sweeps.engines.{name}")

@@ -1,23 +1,39 @@
 """Warm workers on this machine.
 
-A server process (``multiprocessing``'s fork server) imports torch, Lightning, transformers and the rest once; every cell
-then runs in a fresh process forked from it, so that it starts in well under a second and a crash kills only itself.
+A server process (``multiprocessing``'s fork server) imports torch, Lightning, transformers and the rest once; every
+cell then runs in a fresh process forked from it, so that it starts in well under a second and a crash kills only
+itself.
+
+Every worker leads a session of its own. Ctrl-C therefore reaches the driver alone, which asks the workers to go
+(SIGTERM): they record that they were preempted and leave their checkpoints. When the driver itself is killed the
+workers finish the cells that they hold; their leases tell a new driver to wait for them and not to start these again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
+import psutil
+
+from sweeps.engines.body import Work, run_logged
 from sweeps.engines.protocol import Ended
 from sweeps.errors import UserError
 from sweeps.run import Job, execute, fail
 
 _TICK = 0.1
+_LOOK = 1.0
+_PATIENCE = 10.0
+_LOST = 255
+"""Exit code that ``multiprocessing`` gives a process whose fork server has died, whatever became of the process."""
 
 
 @dataclass
@@ -26,57 +42,66 @@ class _Running:
     process: BaseProcess
     started: float
     slot: int
+    looked: float = 0.0
     stopped: str = ""
 
 
-def work(job: Job, parent: int) -> None:
-    """Body of a worker process: runs one cell with its output in the run folder's ``log.txt``."""
-    import torch
+def worker(job: Job, work: Work, gpu: str | None) -> None:
+    """Body of a worker process: runs one cell.
 
-    if torch.cuda._is_in_bad_fork():
-        fail(job.folder, "bug", "CUDA was initialised before the fork: something in sweeps/engines/warm.py touches the GPU")
-        sys.exit(1)
-    job.folder.mkdir(parents=True, exist_ok=True)
-    with (job.folder / "log.txt").open("a", buffering=1) as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        status = execute(job)
-        sys.stdout.flush()
-        sys.stderr.flush()
+    Args:
+        gpu: the one GPU that this cell may see; None leaves the choice as it is. The fork server has its own
+            environment, so it can only be set here, before CUDA is initialised.
+    """
+    with contextlib.suppress(OSError):
+        os.setsid()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda._is_in_bad_fork():
+        job.folder.mkdir(parents=True, exist_ok=True)
+        fail(job.folder, "bug", "CUDA was initialised before the fork: an import of sweeps/engines/warm.py touches it")
+        os._exit(1)
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     # Skips the interpreter's teardown, which may wait for threads of libraries that the fork copied half.
-    os._exit(status)
+    os._exit(run_logged(job, work))
 
 
 class LocalEngine:
     """Pool of warm workers.
 
     Args:
-        workers: how many cells run at once; "auto" divides the cores by ``threads``.
         threads: threads of one cell.
+        workers: how many cells run at once; "auto" divides the cores by ``threads``, and takes no more than there are
+            GPUs where there are any.
         timeout_minutes: a cell that takes longer is stopped.
-        memory_gib: a cell whose resident memory grows beyond it is stopped as out of memory; None for no limit.
+        memory_gib: a cell whose resident memory (with its child processes) grows beyond it is stopped as out of memory;
+            None for no limit.
         retries: read by the driver.
+        work: what runs a cell.
+        warm: modules that the fork server imports.
     """
 
     def __init__(
-        self, *, threads: int, workers: int | str = "auto", timeout_minutes: float = 720, memory_gib: float | None = None,
-        retries: int = 2,
+        self, *, threads: int, workers: int | str = "auto", timeout_minutes: float = 720,
+        memory_gib: float | None = None, retries: int = 2, work: Work = execute,
+        warm: Sequence[str] = ("sweeps.engines.warm",),
     ) -> None:
+        self._gpus = visible_gpus()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
         if workers == "auto":
-            workers = max(1, cores // max(1, threads))
-        if not isinstance(workers, int) or workers < 1:
+            workers = max(1, min(cores // max(1, threads), len(self._gpus) or cores))
+        if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
             raise UserError(f"engine.workers is {workers!r}: give a whole number from 1 up, or auto")
         if timeout_minutes <= 0:
             raise UserError(f"engine.timeout_minutes is {timeout_minutes}: give a number above 0")
         if memory_gib is not None and memory_gib <= 0:
             raise UserError(f"engine.memory_gib is {memory_gib}: give a number above 0, or null for no limit")
         self.retries, self.slots = retries, workers
-        self._timeout, self._memory = timeout_minutes * 60, memory_gib
+        self._timeout, self._memory, self._work = timeout_minutes * 60, memory_gib, work
         self._running: dict[str, _Running] = {}
-        self._gpus = _visible_gpus()
+        self._unstarted: list[Ended] = []
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["sweeps.engines.warm"])
+        self._context.set_forkserver_preload(list(warm))
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         # Before any worker imports a numerical library: its pool would otherwise be as wide as the machine.
         os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -84,58 +109,86 @@ class LocalEngine:
     def submit(self, job: Job) -> None:
         """Forks a worker for the job."""
         slot = min(set(range(self.slots)) - {entry.slot for entry in self._running.values()})
-        if self._gpus:
-            os.environ["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
-        process = self._context.Process(target=work, args=(job, os.getpid()), name=f"cell {job.signature}")
-        process.start()
+        gpu = self._gpus[slot % len(self._gpus)] if self._gpus else None
+        process = self._context.Process(target=worker, args=(job, self._work, gpu), name=f"cell {job.signature}")
+        try:
+            process.start()
+        except (OSError, EOFError) as error:
+            # The fork server was killed while it was asked; the next start brings up a new one.
+            reason = f"the worker server was killed ({type(error).__name__})"
+            self._unstarted.append(Ended(job, -signal.SIGKILL, reason))
+            return
         self._running[job.signature] = _Running(job, process, time.monotonic(), slot)
 
     def poll(self) -> list[Ended]:
         """Collects ended workers, after a tick; stops those over a limit."""
         time.sleep(_TICK)
-        ended = []
+        ended, self._unstarted = self._unstarted, []
         for entry in list(self._running.values()):
             if entry.process.is_alive():
                 self._watch(entry)
                 continue
             entry.process.join()
             del self._running[entry.job.signature]
-            ended.append(Ended(entry.job, entry.process.exitcode or 0, entry.stopped))
+            status = entry.process.exitcode or 0
+            if status == _LOST:
+                # The worker itself may well go on: if it does, its lease says so and the driver waits for it.
+                ended.append(Ended(entry.job, -signal.SIGKILL, "the worker server was killed"))
+            else:
+                ended.append(Ended(entry.job, status, entry.stopped))
         return ended
 
     def cancel(self) -> None:
-        """Asks the workers to go, then kills those that do not within ten seconds."""
+        """Asks the workers to go, which they record as preemption, then kills those that do not within ten seconds."""
         for entry in self._running.values():
             entry.process.terminate()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + _PATIENCE
         for entry in self._running.values():
             entry.process.join(max(0.0, deadline - time.monotonic()))
-            if entry.process.is_alive():
-                entry.process.kill()
-                entry.process.join()
+            _kill(entry.process)
         self._running.clear()
 
     def _watch(self, entry: _Running) -> None:
-        import psutil
-
-        if time.monotonic() - entry.started > self._timeout:
+        now = time.monotonic()
+        if now - entry.looked < _LOOK or entry.stopped:
+            return
+        entry.looked = now
+        if now - entry.started > self._timeout:
             entry.stopped = f"took longer than {self._timeout / 60:g} minutes (engine.timeout_minutes)"
-        elif self._memory is not None:
-            try:
-                used = psutil.Process(entry.process.pid).memory_info().rss / 2**30
-            except psutil.Error:
-                return
-            if used > self._memory:
-                entry.stopped = f"out of memory: {used:.2f} GiB, over engine.memory_gib={self._memory:g}"
+        elif self._memory is not None and (used := _resident(entry.process.pid)) > self._memory:
+            entry.stopped = f"out of memory: {used:.2f} GiB, over engine.memory_gib={self._memory:g}"
         if entry.stopped:
-            entry.process.kill()
+            _kill(entry.process)
 
 
-def _visible_gpus() -> list[str]:
+def _resident(pid: int | None) -> float:
+    """Resident memory of a process and its descendants in GiB; 0 for one that has gone."""
+    total = 0.0
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                total += one.memory_info().rss / 2**30
+    return total
+
+
+def _kill(process: BaseProcess) -> None:
+    """Kills a worker with everything in its session's process group, which is what it started itself."""
+    if process.pid is None or not process.is_alive():
+        return
+    try:
+        if os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    except ProcessLookupError:
+        pass
+    process.join()
+
+
+def visible_gpus() -> list[str]:
     """GPU ids to share out, one a worker: CUDA_VISIBLE_DEVICES, else what the driver lists; no CUDA call is made."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [gpu for gpu in visible.split(",") if gpu]
-    from pathlib import Path
-
     return [str(index) for index, _ in enumerate(sorted(Path("/proc/driver/nvidia/gpus").glob("*")))]

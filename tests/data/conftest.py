@@ -1,9 +1,6 @@
 import pytest
 
-from data.records import RelationExample
 from data.sources import DataNotFoundError, locate
-
-PARTS = ("The", "old", "engine", "caused", "a", "leak", "in", "harbour", "barrel", "of", "salt")
 
 
 @pytest.fixture
@@ -18,8 +15,3 @@ def needs_file():
         return file
 
     return check
-
-
-def example(index, text="The <e1>{0}</e1> is in the <e2>{1}</e2>.", head=None, tail="box", label="Other"):
-    head = head or f"thing{index}"
-    return RelationExample(str(index), text.format(head, tail), head, tail, label)

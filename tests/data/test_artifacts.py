@@ -33,7 +33,7 @@ def test_a_build_that_fails_is_tried_again():
 
 
 def test_a_key_that_json_cannot_spell_is_refused_by_name():
-    with pytest.raises(ValueError, match="stage 'index'.*plain JSON"):
+    with pytest.raises(ValueError, match=r"stage 'index'.*plain JSON"):
         TemporaryStages().get("index", {"model": object()}, lambda folder: None)
 
 

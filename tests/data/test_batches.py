@@ -42,9 +42,7 @@ def test_an_interrupted_iteration_goes_on_where_it_stopped():
 
 def test_seeds_and_epochs_differ():
     orders = {
-        tuple(item[0] for batch in made for item in batch)
-        for seed in range(3)
-        for made in [loader(50, 5, seed)] * 2
+        tuple(item[0] for batch in made for item in batch) for seed in range(3) for made in [loader(50, 5, seed)] * 2
     }
     assert len(orders) == 6
 

@@ -2,16 +2,23 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import example
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data.prompts import MAX_NEIGHBOURS, PromptTemplate
+from data.records import RelationExample
 from data.relations import SEMEVAL_LABELS
 
 CONF = Path(__file__).parents[2] / "conf/prompt"
 STYLES = {path.stem: yaml.safe_load(path.read_text()) for path in (CONF / "style").glob("*.yaml")}
 ARMS = ("simple", "definition", "unlabelled", "labelled")
+
+
+def example(index, head=None, label="Other"):
+    head = head or f"thing{index}"
+    return RelationExample(str(index), f"The <e1>{head}</e1> is in the <e2>box</e2>.", head, "box", label)
+
+
 QUERY = example(1, head="engine", label="Component-Whole(e1,e2)")
 NEAR = [example(10 + index, label=SEMEVAL_LABELS[index]) for index in range(12)]
 
@@ -118,5 +125,5 @@ def test_a_budget_needs_a_counter_and_a_text_its_fields():
     with pytest.raises(ValueError, match="count_tokens"):
         template("labelled", "compact", budget=10).render(QUERY, SEMEVAL_LABELS, NEAR)
     style = {**STYLES["compact"], "sentence": "{sentense}"}
-    with pytest.raises(ValueError, match="sentense.*sentence"):
+    with pytest.raises(ValueError, match=r"sentense.*sentence"):
         template("simple", "compact", style=style).render(QUERY, SEMEVAL_LABELS)

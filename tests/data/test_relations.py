@@ -19,7 +19,13 @@ from data.relations import (
 from data.sources import read_rows
 
 ROW = {"id": 7, "sentence": "A <e1>b c</e1> d <e2>e</e2>.", "relation": "Other", "e1": "b c", "e2": "e"}
-TOKENS = {"relation": "P1", "name": "part of", "tokens": ["A", "b", "c", "d", "e"], "h": ["e", "Q1", [[4]]], "t": ["b c", "Q2", [[1, 2], [3]]]}
+TOKENS = {
+    "relation": "P1",
+    "name": "part of",
+    "tokens": ["A", "b", "c", "d", "e"],
+    "h": ["e", "Q1", [[4]]],
+    "t": ["b c", "Q2", [[1, 2], [3]]],
+}
 
 
 def make(index, text, label="Other"):

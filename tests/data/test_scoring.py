@@ -89,8 +89,12 @@ def test_the_release_scores_no_relation_alone_and_calls_it_micro_f1():
     # RAG4RE strips "per:" from gold and predictions but passes the labels with it, so only no_relation can match.
     labels = ["no_relation", "per:title", "org:founded"]
     examples = frame(
-        ("no_relation", "no_relation"), ("no_relation", "no_relation"), ("no_relation", "per:title"),
-        ("per:title", "no_relation"), ("per:title", "per:title"), ("org:founded", "org:founded"),
+        ("no_relation", "no_relation"),
+        ("no_relation", "no_relation"),
+        ("no_relation", "per:title"),
+        ("per:title", "no_relation"),
+        ("per:title", "per:title"),
+        ("org:founded", "org:founded"),
     )
     bare = examples.map(lambda label: label.rpartition(":")[2])
     faulty = f1_score(bare.gold, bare.prediction, labels=labels, average="micro", zero_division=0)

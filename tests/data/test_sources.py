@@ -141,7 +141,8 @@ def test_seven_thousand_rows_load_in_two_seconds(needs_file):
 
 
 def test_hub_rows_carry_label_names(monkeypatch):
-    features = datasets.Features({"sentence": datasets.Value("string"), "relation": datasets.ClassLabel(names=["A", "B"])})
+    labels = datasets.ClassLabel(names=["A", "B"])
+    features = datasets.Features({"sentence": datasets.Value("string"), "relation": labels})
     table = datasets.Dataset.from_dict({"sentence": ["s", "t"], "relation": [1, 0]}, features=features)
     asked = []
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: asked.append((args, kwargs)) or table)
@@ -155,7 +156,7 @@ def test_an_unreachable_hub_is_one_clear_line(monkeypatch):
         raise ConnectionError("no\nroute")
 
     monkeypatch.setattr(datasets, "load_dataset", refuse)
-    with pytest.raises(DataNotFoundError, match="'owner/set'.*no route") as caught:
+    with pytest.raises(DataNotFoundError, match=r"'owner/set'.*no route") as caught:
         read_hub("owner/set", split="test")
     assert "\n" not in str(caught.value)
 

@@ -81,7 +81,8 @@ def test_simpo_is_dpo_with_constant_references():
 
 def test_constant_margin_control_shifts_the_logit_by_beta_m():
     """Difference 1.5 less margin 0.5, beta 0.2: logit 0.2."""
-    loss = dpo_loss(*PAIR[:3], PAIR[3] - 0.5, beta=0.2).losses.item()
+    chosen, rejected, ref_chosen, ref_rejected = PAIR
+    loss = dpo_loss(chosen, rejected, ref_chosen, ref_rejected - 0.5, beta=0.2).losses.item()
     assert loss == pytest.approx(softplus(-0.2))
 
 
@@ -103,12 +104,12 @@ def test_ipo_swapping_chosen_and_rejected():
 
 
 def test_half_precision_inputs_are_raised_before_the_difference():
-    """-300 and -301 are both -300 in bfloat16, whose spacing is 2 there; -300 and -302 stay 2 apart. In fp32 the
-    difference of differences is exact."""
-    values = [torch.tensor([value], dtype=torch.bfloat16) for value in (-300.0, -302.0, -1.0, -1.0078125)]
+    """The inputs are exact in bfloat16, the ratios -299 and -298.9921875 are not: there the spacing is 2, and their
+    difference of -0.0078125 would be lost."""
+    values = [torch.tensor([value], dtype=torch.bfloat16) for value in (-300.0, -300.0, -1.0, -1.0078125)]
     result = dpo_loss(*values, beta=1.0)
     assert result.losses.dtype == torch.float32
-    assert result.losses.item() == pytest.approx(softplus(-(2 - 0.0078125)), rel=1e-6)
+    assert result.losses.item() == pytest.approx(softplus(0.0078125), rel=1e-6)
 
 
 def test_entry_checks():
@@ -117,6 +118,6 @@ def test_entry_checks():
     with pytest.raises(ValueError, match="label_smoothing"):
         dpo_loss(*PAIR, beta=0.1, label_smoothing=0.6)
     with pytest.raises(ValueError, match=r"ref_rejected_logps has shape \(2,\)"):
-        ipo_loss(*PAIR[:3], torch.zeros(2), beta=0.1)
+        ipo_loss(PAIR[0], PAIR[1], PAIR[2], torch.zeros(2), beta=0.1)
     with pytest.raises(ValueError, match=r"wanted \(B,\)"):
         dpo_loss(*(value[:, None] for value in PAIR), beta=0.1)

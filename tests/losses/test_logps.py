@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from lightning_modules.losses.logps import (
     IGNORED,
+    aggregate_tokens,
     normalise,
     per_global_token,
     response_mask,
@@ -139,6 +140,13 @@ def test_normalise_divides_by_the_length_of_each_unit():
     assert normalise(torch.tensor([-1.0]), torch.tensor([0])).item() == -math.inf
 
 
+def test_aggregate_tokens_takes_the_mean_or_the_sum_of_what_the_mask_keeps():
+    """Row 0 keeps 1 and 3, row 1 nothing."""
+    values, mask = torch.tensor([[1.0, 9.0, 3.0], [5.0, 5.0, 5.0]]), torch.tensor([[1, 0, 1], [0, 0, 0]])
+    assert aggregate_tokens(values, mask, per_sequence="mean").tolist() == [2.0, 0.0]
+    assert aggregate_tokens(values, mask, per_sequence="sum").tolist() == [4.0, 0.0]
+
+
 def test_per_global_token_makes_micro_batches_add_up_to_the_mean_over_tokens():
     """Losses 2, 4, 9 over 1, 2 and 3 tokens: (2 + 4 + 9) / 6 = 2.5, however they are split."""
     sums = torch.tensor([2.0, 4.0, 9.0])
@@ -168,7 +176,7 @@ def test_entry_checks():
     logits, labels = torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.long)
     with pytest.raises(ValueError, match="pass unshifted labels"):
         token_logps(logits, labels[:, 1:])
-    with pytest.raises(ValueError, match="torch.long"):
+    with pytest.raises(ValueError, match=r"torch\.long"):
         token_logps(logits, labels.int())
     with pytest.raises(ValueError, match="temperature"):
         token_logps(logits, labels, temperature=0.0)

@@ -56,7 +56,7 @@ def test_infifpo_wrpo_clips_both_good_responses_up_and_the_rejected_down():
 
 
 def test_entry_checks():
-    with pytest.raises(ValueError, match="alpha is 1.5"):
+    with pytest.raises(ValueError, match=r"alpha is 1\.5"):
         wrpo_loss(*TRIPLE, beta=0.4, alpha=1.5)
     with pytest.raises(ValueError, match="beta is -1"):
         wrpo_loss(*TRIPLE, beta=-1.0, alpha=0.5)

@@ -138,6 +138,15 @@ class WandbStub:
             return {"data": {"createRunFiles": {"runID": "run", "uploadHeaders": [], "files": files}}}
         if name == "FetchOrgEntityFromEntity":
             return {"data": {"entity": {"organization": None, "user": None}}}
+        if name == "ServerFeaturesQuery":
+            return {"data": {"serverInfo": {"features": []}}}
+        if name == "ArtifactType":
+            return {"data": {"project": {"artifact": None}}}
+        if name == "CreateArtifact":
+            # As if the server had the same content already: nothing more is uploaded for it.
+            sequence = {"id": "sequence", "latestArtifact": {"id": "artifact", "versionIndex": 0}}
+            artifact = {"id": "artifact", "state": "COMMITTED", "artifactSequence": sequence}
+            return {"data": {"createArtifact": {"artifact": artifact}}}
         if name == "Viewer":
             return {"data": {"viewer": {"id": "user", "username": "stub", "entity": "stub", "flags": "{}", "email": "",
                                         "teams": {"edges": []}}}}

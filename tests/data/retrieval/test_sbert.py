@@ -42,7 +42,8 @@ def compare(retriever, pool, queries, published):
     ids = sorted(pool, key=int)
     retriever.index([pool[name] for name in ids], TemporaryStages())
     hits = retriever.search([queries[str(row["test_id"])] for row in published], 1)
-    same = [ids[index] == str(row["retrieved_train_id"]) for index, row in zip(hits.indices[:, 0], published, strict=True)]
+    first = [ids[index] for index in hits.indices[:, 0]]
+    same = [name == str(row["retrieved_train_id"]) for name, row in zip(first, published, strict=True)]
     return np.mean(same), np.abs(hits.scores[:, 0] - [row["score"] for row in published]).max()
 
 

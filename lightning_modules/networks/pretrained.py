@@ -1,0 +1,186 @@
+"""Any causal or sequence-to-sequence model of the transformers library as an ``Answerer``, whole or with LoRA adapters.
+
+LoRA: arXiv 2106.09685; NF4 (QLoRA): arXiv 2305.14314.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from data.sources import locate_weights
+from lightning_modules.base import Optimiser
+from lightning_modules.networks.answerer import Answerer
+from lightning_modules.networks.causal import CausalAnswerer
+from lightning_modules.networks.seq2seq import Seq2SeqAnswerer
+
+_ANSWERERS = {"causal": CausalAnswerer, "seq2seq": Seq2SeqAnswerer}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Lora:
+    """Low-rank adapters: only they are trained.
+
+    Args:
+        r: rank.
+        alpha: the update is scaled by alpha / r.
+        dropout: on the adapters' input.
+        target_modules: names of the linear layers that get one.
+    """
+
+    def __init__(self, *, r: int, alpha: float, dropout: float, target_modules: Sequence[str]) -> None:
+        if r < 1:
+            raise ValueError(f"lora.r must be at least 1, got {r}")
+        if not alpha > 0:
+            raise ValueError(f"lora.alpha must be above 0, got {alpha}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"lora.dropout must be at least 0 and below 1, got {dropout}")
+        if not target_modules:
+            raise ValueError("lora.target_modules names no layer: give some, such as [q_proj, v_proj]")
+        self.r = r
+        self.alpha = alpha
+        self.dropout = dropout
+        self.target_modules = tuple(target_modules)
+
+    def wrap(self, model: Any, *, quantised: bool, gradient_checkpointing: bool) -> nn.Module:
+        """``model`` frozen, with trainable adapters. ``ValueError`` where it has no layer of the given names."""
+        import peft
+
+        if quantised:
+            model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=gradient_checkpointing)
+        elif gradient_checkpointing:
+            model.enable_input_require_grads()
+        config = peft.LoraConfig(
+            r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=list(self.target_modules), bias="none"
+        )
+        return peft.get_peft_model(model, config)
+
+
+class Pretrained:
+    """A model by its weights, or randomly initialised from its architecture where ``weights`` is null.
+
+    Args:
+        kind: "causal" (decoder only) or "seq2seq".
+        weights: folder, hub id or package, see ``sources.locate_weights``; ``None`` draws random weights.
+        revision: of a hub id.
+        architecture: ``model_type`` and sizes as the transformers library names them. They make random weights; loaded
+            weights must agree with them.
+        tokenizer: ``{weights, revision}`` of the tokenizer where it is not beside the weights.
+        prompt_limit: longest prompt in tokens.
+        prompt_wrapper: text around a prompt, such as an instruction format, with ``{prompt}`` in it.
+        answer_prefix: text that opens every answer; " " for tokenizers that mark a word by the space before it.
+        dtype: of loaded weights.
+        lora: adapters; ``None`` trains all weights.
+        quantisation: "nf4" loads the weights in 4 bits (CUDA only; needs ``lora`` for training).
+        gradient_checkpointing: compute activations twice instead of keeping them.
+        optimiser: how these weights are best trained.
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: Literal["causal", "seq2seq"],
+        weights: str | None,
+        architecture: Mapping[str, Any],
+        prompt_limit: int,
+        optimiser: Optimiser,
+        revision: str | None = None,
+        tokenizer: Mapping[str, Any] | None = None,
+        prompt_wrapper: str = "{prompt}",
+        answer_prefix: str = "",
+        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        lora: Lora | None = None,
+        quantisation: Literal["nf4"] | None = None,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        if kind not in _ANSWERERS:
+            raise ValueError(f"model.kind must be causal or seq2seq, got {kind!r}")
+        if weights is None and tokenizer is None:
+            raise ValueError("model.tokenizer must be given where model.weights is null: random weights bring no tokenizer")
+        if "model_type" not in architecture:
+            raise ValueError("model.architecture needs model_type, such as t5, llama or mistral")
+        if prompt_limit < 1:
+            raise ValueError(f"model.prompt_limit must be at least 1 token, got {prompt_limit}")
+        if prompt_wrapper.count("{prompt}") != 1:
+            raise ValueError(f"model.prompt_wrapper must hold {{prompt}} once, got {prompt_wrapper!r}")
+        if dtype not in _DTYPES:
+            raise ValueError(f"model.dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
+        if quantisation not in (None, "nf4"):
+            raise ValueError(f"model.quantisation must be nf4 or null, got {quantisation!r}")
+        if quantisation and (weights is None or lora is None):
+            raise ValueError("model.quantisation=nf4 needs model.weights to quantise and model.lora to train")
+        self.kind = kind
+        self.weights = weights
+        self.revision = revision
+        self.architecture = dict(architecture)
+        self.tokenizer = dict(tokenizer) if tokenizer else None
+        self.prompt_limit = prompt_limit
+        self.prompt_wrapper = prompt_wrapper
+        self.answer_prefix = answer_prefix
+        self.dtype = _DTYPES[dtype]
+        self.lora = lora
+        self.quantisation = quantisation
+        self.gradient_checkpointing = gradient_checkpointing
+        self.optimiser = optimiser
+
+    def build(self) -> Answerer:
+        """Load (or draw) weights and tokenizer.
+
+        Raises:
+            ValueError: weights that contradict ``architecture``, a tokenizer larger than the vocabulary, no CUDA for NF4.
+        """
+        from transformers import AutoTokenizer
+
+        if self.quantisation and not torch.cuda.is_available():
+            raise ValueError("model.quantisation=nf4 needs a CUDA device: set model.quantisation=null on this machine")
+        folder = locate_weights(self.weights, self.revision) if self.weights else None
+        source = self.tokenizer or {"weights": self.weights, "revision": self.revision}
+        tokenizer = AutoTokenizer.from_pretrained(locate_weights(str(source["weights"]), source.get("revision")))
+        model = self._network(folder)
+        if len(tokenizer) > model.config.vocab_size:
+            raise ValueError(
+                f"the tokenizer has {len(tokenizer)} tokens but the model {model.config.vocab_size}: they do not belong together"
+            )
+        if self.gradient_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if self.lora:
+            model = self.lora.wrap(
+                model, quantised=bool(self.quantisation), gradient_checkpointing=self.gradient_checkpointing
+            )
+        return _ANSWERERS[self.kind](
+            model, tokenizer, prompt_limit=self.prompt_limit, prompt_wrapper=self.prompt_wrapper,
+            answer_prefix=self.answer_prefix, pretrained=folder is not None,
+        )
+
+    def skeleton(self) -> nn.Module:
+        """The network on the meta device, with its adapters: shapes without storage, from ``architecture`` alone."""
+        with torch.device("meta"):
+            model = self._network(None)
+            return self.lora.wrap(model, quantised=False, gradient_checkpointing=False) if self.lora else model
+
+    def _network(self, folder: Any) -> Any:
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, BitsAndBytesConfig
+
+        family: Any = AutoModelForCausalLM if self.kind == "causal" else AutoModelForSeq2SeqLM
+        if folder is None:
+            sizes = {name: value for name, value in self.architecture.items() if name != "model_type"}
+            try:
+                return family.from_config(AutoConfig.for_model(self.architecture["model_type"], **sizes))
+            except (KeyError, ValueError) as error:
+                raise ValueError(f"model.architecture makes no {self.kind} model: {str(error).splitlines()[0]}") from None
+        config = AutoConfig.from_pretrained(folder)
+        for name, value in self.architecture.items():
+            if getattr(config, name, None) != value:
+                raise ValueError(
+                    f"{self.weights} has {name}={getattr(config, name, None)!r} but model.architecture says {value!r}: "
+                    "choose the model config that belongs to these weights"
+                )
+        quantised = None
+        if self.quantisation:
+            quantised = BitsAndBytesConfig(
+                load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=self.dtype, bnb_4bit_use_double_quant=False
+            )
+        return family.from_pretrained(folder, dtype=self.dtype, quantization_config=quantised)

@@ -1,0 +1,81 @@
+"""Sequence-to-sequence models (T5 and its kin) as an ``Answerer``: the encoder reads the prompt, the decoder answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_modules.losses.logps import IGNORED
+from lightning_modules.networks.answerer import AnswerScores, pad
+from lightning_modules.networks.transformer_answerer import TransformerAnswerer, target_logps
+
+
+class Seq2SeqAnswerer(TransformerAnswerer):
+    """See ``TransformerAnswerer``. The loss and the scores run over the decoder's tokens alone."""
+
+    def collate(self, prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Tensor]:
+        """See ``Answerer.collate``; both sides padded on the right."""
+        ids = self.prompt_ids(prompts)
+        return {
+            "input_ids": pad(ids, value=self.padding),
+            "attention_mask": pad([[1] * len(row) for row in ids], value=0),
+            "labels": pad(self.answer_ids(answers), value=IGNORED),
+        }
+
+    def answer_logps(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """See ``Answerer.answer_logps``."""
+        labels = batch["labels"]
+        logits = self.model(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            decoder_input_ids=self._shifted(labels),
+            use_cache=False,
+        ).logits
+        return target_logps(logits, labels), labels != IGNORED
+
+    def _shifted(self, labels: Tensor) -> Tensor:
+        """Decoder input: the start token, then all labels but the last."""
+        start = labels.new_full((len(labels), 1), self.model.config.decoder_start_token_id)
+        return torch.cat([start, labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, self.padding)], dim=1)
+
+    @torch.no_grad()
+    def score(self, prompts: Sequence[str], answers: Sequence[str]) -> AnswerScores:
+        """See ``Answerer.score``: the encoder and the cross-attention's keys and values run once per prompt."""
+        batch = {name: value.to(self.device) for name, value in self.collate(prompts, answers[:1] * len(prompts)).items()}
+        encoded = self.model.get_encoder()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        ids = self.answer_ids(answers)
+        labels = pad(ids, value=IGNORED).to(self.device)
+        count, width = labels.shape
+        start = labels.new_full((len(prompts), 1), self.model.config.decoder_start_token_id)
+        opened = self.model(
+            encoder_outputs=encoded, attention_mask=batch["attention_mask"], decoder_input_ids=start, use_cache=True
+        )
+        first = torch.log_softmax(opened.logits[:, -1].float(), dim=-1)[:, labels[:, 0]]
+        lengths = torch.tensor([len(row) for row in ids], device=self.device)
+        if width == 1:
+            return AnswerScores(first, lengths)
+        cache = opened.past_key_values
+        cache.batch_repeat_interleave(count)
+        rest = labels.repeat(len(prompts), 1)
+        inputs = rest[:, :-1].masked_fill(rest[:, :-1] == IGNORED, self.padding)
+        logits = self.model(
+            encoder_outputs=(encoded[0].repeat_interleave(count, dim=0),),
+            attention_mask=batch["attention_mask"].repeat_interleave(count, dim=0),
+            decoder_input_ids=inputs,
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+        return AnswerScores(first + target_logps(logits, rest[:, 1:]).sum(-1).view(-1, count), lengths)
+
+    @torch.no_grad()
+    def generate(self, prompts: Sequence[str], *, max_tokens: int) -> list[str]:
+        """See ``Answerer.generate``."""
+        batch = self.collate(prompts, [""] * len(prompts))
+        written = self.model.generate(
+            input_ids=batch["input_ids"].to(self.device),
+            attention_mask=batch["attention_mask"].to(self.device),
+            generation_config=self.generation(max_tokens),
+        )
+        return self.texts(written[:, 1:])

@@ -1,0 +1,132 @@
+"""A whole sweep at smoke scale through the real command: plan, run, resume, fail, share, table, verify, tamper."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweeps.verify import verify_outputs
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def papergrid(*arguments, outputs, expect=0, **environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "sweeps.cli", *arguments, *([] if arguments[0] in ("verify", "stages") else
+                                                           [f"paths.outputs={outputs}"])],
+        cwd=ROOT, capture_output=True, text=True, timeout=900, env={**os.environ, **environment})
+    assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    outputs = tmp_path_factory.mktemp("sweep") / "outputs"
+    done = papergrid("sweep", "sweep=re/main", "scale=smoke", "base=samples", outputs=outputs)
+    return outputs, done
+
+
+def states(outputs, *arguments):
+    done = papergrid("status", *arguments, "--json", outputs=outputs)
+    return [cell["state"] for cell in json.loads(done.stdout)]
+
+
+def test_every_cell_is_done_and_the_table_shows_every_row(finished):
+    outputs, done = finished
+    found = states(outputs, "sweep=re/main", "scale=smoke", "base=samples")
+    assert found and set(found) == {"done"}
+    for word in ("Fine-tuned, simple", "Linear SVM", "Retrieval helps the fine-tuned model", "90.5"):
+        assert word in " ".join(done.stdout.split())
+    folder = outputs / "sweeps" / "re-main-smoke"
+    assert {"table.md", "table.tex", "table.csv", "table.html", "rows.png", "claims.png", "receipt.json"} <= {
+        path.name for path in folder.iterdir()}
+
+
+def test_run_folder_holds_its_whole_record(finished):
+    outputs, _ = finished
+    for folder in (outputs / "runs").iterdir():
+        names = {path.name for path in folder.iterdir()}
+        assert {"config.yaml", "receipt.json", "metrics.jsonl", "examples.parquet", "summary.json", "heartbeat",
+                "done.json"} <= names and not {"failed.json", "lease"} & names
+        receipt = json.loads((folder / "receipt.json").read_text())
+        assert receipt["inputs"] and receipt["packages"]["torch"] and len(receipt["attempts"]) == 1
+
+
+def test_base_model_was_built_once_for_all_cells(finished):
+    outputs, _ = finished
+    plan = json.loads(papergrid("plan", "sweep=re/main", "scale=smoke", "base=samples", "--json", outputs=outputs).stdout)
+    needs = {cell["needs"][0] for cell in plan["cells"] if cell["row"].startswith(("Fine-tuned", "Zero-shot"))}
+    assert len(needs) == 1 and (outputs / "stages" / "training" / needs.pop() / "stage.json").is_file()
+    assert plan["cell_seconds"] == 0 and not plan["base_models"]
+
+
+def test_the_same_command_again_runs_nothing(finished):
+    outputs, first = finished
+    before = {path: path.stat().st_mtime_ns for path in (outputs / "runs").rglob("*")}
+    again = papergrid("sweep", "sweep=re/main", "scale=smoke", "base=samples", outputs=outputs)
+    assert {path: path.stat().st_mtime_ns for path in (outputs / "runs").rglob("*")} == before
+    assert again.stdout.split("macro")[-1] == first.stdout.split("macro")[-1]
+
+
+def test_another_sweep_shares_the_cells_that_it_has_in_common(finished):
+    outputs, _ = finished
+    found = states(outputs, "sweep=re/prompt", "scale=smoke", "base=samples")
+    assert found.count("done") == 6 and set(found) == {"done", "missing"}
+
+
+def test_changed_evaluation_does_not_retrain(finished, tmp_path):
+    outputs, _ = finished
+    copied = tmp_path / "outputs"
+    shutil.copytree(outputs, copied)
+    selection = ("sweep=re/main", "scale=smoke", "base=samples", "evaluation.limit=20", "seeds=0")
+    found = states(copied, *selection)
+    # Classical baselines have nothing to keep; whatever was trained is there.
+    assert found.count("cached") == 3 and "done" not in found
+    before = sorted(path.name for path in (copied / "stages" / "training").iterdir())
+    papergrid("sweep", *selection, outputs=copied)
+    assert sorted(path.name for path in (copied / "stages" / "training").iterdir()) == before
+
+
+def test_failed_cells_are_named_and_leave_a_record(tmp_path):
+    outputs = tmp_path / "outputs"
+    selection = ("sweep=re/main", "scale=smoke", "base=none", "seeds=0")
+    done = papergrid("sweep", *selection, "engine.memory_gib=0.05", outputs=outputs, expect=1)
+    assert "stopped early" in done.stderr and "Constant class" in done.stderr and "out of memory" in done.stderr
+    records = [json.loads(path.read_text()) for path in outputs.glob("runs/*/failed.json")]
+    assert records and {record["class"] for record in records} == {"oom"}
+    papergrid("sweep", *selection, outputs=outputs)
+    assert set(states(outputs, *selection)) == {"done"}
+
+
+@pytest.mark.parametrize("victim", ["examples.parquet", "summary.json", "config.yaml", "receipt.json", "metrics.jsonl",
+                                    "done.json", "stage", "table.md", "table.csv", "table.tex", "table.html", "claims.csv"])
+def test_tampering_with_any_file_is_caught(finished, tmp_path, victim, capsys):
+    outputs, _ = finished
+    copied = tmp_path / "outputs"
+    shutil.copytree(outputs, copied)
+    assert verify_outputs(copied) == 0
+    if victim == "stage":
+        path = sorted((copied / "stages" / "training").glob("*/model.safetensors"))[0]
+    elif victim.startswith(("table", "claims")):
+        path = copied / "sweeps" / "re-main-smoke" / victim
+    else:
+        folder = next(folder for folder in sorted((copied / "runs").iterdir())
+                      if (folder / "metrics.jsonl").stat().st_size and (folder / victim).is_file())
+        path = folder / victim
+    content = bytearray(path.read_bytes())
+    digits = [index for index, byte in enumerate(content) if chr(byte).isdigit()]
+    position = digits[len(digits) // 2] if victim != "stage" and digits else len(content) // 2
+    content[position] = ord("7") if content[position] != ord("7") else ord("3")
+    path.write_bytes(bytes(content))
+    assert verify_outputs(copied) == 1
+    assert "does not hold" in capsys.readouterr().err
+
+
+def test_table_of_an_unfinished_sweep_says_what_is_missing(finished):
+    outputs, _ = finished
+    done = papergrid("table", "sweep=re/prompt", "scale=smoke", "base=samples", outputs=outputs, expect=1)
+    assert "papergrid sweep sweep=re/prompt scale=smoke" in " ".join(done.stdout.split())
