@@ -154,7 +154,7 @@ SCORES: dict[str, Score] = {
     for score in (
         _macro_f1(),
         _share("accuracy", lambda gold, prediction: gold == prediction),
-        _share("invalid_rate", lambda gold, prediction: prediction == INVALID, higher_is_better=True),
+        _share("invalid_rate", lambda gold, prediction: prediction == INVALID, higher_is_better=False),
         micro_f1("Other")._replace(applies=_semeval),
         single_class_f1("Other", name="other_f1")._replace(applies=_semeval),
         micro_f1("no_relation", name="tacred_micro_f1")._replace(applies=_tacred),

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -115,9 +116,12 @@ class GridModule(lightning.LightningModule):
     Attributes:
         network: the weights; set in ``attach``.
         total_steps: optimiser steps of the whole training; set by ``fitting.fit``.
+        step_metrics: metrics of the newest step by name. ``fitting.fit`` logs them, before any checkpoint of that step.
     """
 
     trains: bool = True
+    network: nn.Module
+    tokens_seen: Tensor
 
     def __init__(self, *, seed: int, optimiser: Optimiser) -> None:
         super().__init__()
@@ -126,6 +130,7 @@ class GridModule(lightning.LightningModule):
         self.seed = int(seed)
         self.optimiser = optimiser
         self.total_steps: int | None = None
+        self.step_metrics: dict[str, Tensor | float] = {}
         self.strict_loading = False
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.long))
 
@@ -138,7 +143,7 @@ class GridModule(lightning.LightningModule):
         raise NotImplementedError
 
     def learning_rate(self, name: str) -> float:
-        """Peak rate of a parameter of ``network``; networks may know new weights (``is_new``) and depths (``depth``)."""
+        """Peak rate of a parameter of ``network``, which may know new weights (``is_new``) and depths (``depth``)."""
         if getattr(self.network, "is_new", lambda _: False)(name):
             return self.optimiser.new_learning_rate
         below_top: int = getattr(self.network, "depth", lambda _: 0)(name)
@@ -160,14 +165,11 @@ class GridModule(lightning.LightningModule):
             )
         self.tokens_seen += tokens
         rate = max(group["lr"] for group in self.optimizers(use_pl_optimizer=False).param_groups)  # type: ignore[union-attr]
-        # fp64 holds counts of tokens exactly; Lightning would make fp32 of a plain number.
-        self.log_dict(
-            {
-                "train/loss": loss.detach(),
-                "train/learning_rate": torch.tensor(rate, dtype=torch.float64),
-                "train/tokens": self.tokens_seen.double(),
-            }
-        )
+        self.step_metrics |= {
+            "train/loss": loss.detach(),
+            "train/learning_rate": rate,
+            "train/tokens": self.tokens_seen.clone(),
+        }
         return loss
 
     def configure_gradient_clipping(
@@ -176,12 +178,12 @@ class GridModule(lightning.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Log the norm of the gradient before it is clipped."""
+        """Clip, and note the norm of the gradient before it is clipped."""
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)
-        self.log("train/gradient_norm", norm)
+        self.step_metrics["train/gradient_norm"] = norm
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW over everything that is trained, grouped by rate and decay; the schedule moves every step."""
         if self.total_steps is None:
             raise ValueError("total_steps is not set: train through fitting.fit, which knows the number of steps")
@@ -200,7 +202,8 @@ class GridModule(lightning.LightningModule):
             fused=fused,
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, total))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        every_step = LRSchedulerConfigType(scheduler=schedule, interval="step")
+        return OptimizerLRSchedulerConfig(optimizer=optimizer, lr_scheduler=every_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave frozen weights out of checkpoints: they are large and come from elsewhere."""

@@ -73,12 +73,18 @@ def _fault(path: Path) -> str | None:
 
 
 def check_options(
-    *, max_epochs: float | None, max_steps: int | None, devices: int, gradient_clip: float | None,
-    checkpoint_every: float | None, log_every: int,
+    *,
+    max_epochs: float | None = None,
+    max_steps: int | None = None,
+    devices: int = 1,
+    gradient_clip: float | None = None,
+    checkpoint_every: float | None = None,
+    log_every: int = 10,
+    **others: Any,
 ) -> None:
-    """Refuse values that ``fit`` cannot work with: ``ValueError`` with one line."""
+    """Refuse values of ``fit`` that it cannot work with: ``ValueError`` with one line. Needs no module and no data."""
     if (max_epochs is None) == (max_steps is None):
-        raise ValueError(f"give one of trainer.max_epochs ({max_epochs}) and trainer.max_steps ({max_steps}), null the other")
+        raise ValueError(f"trainer.max_epochs is {max_epochs}, trainer.max_steps {max_steps}: give one, null the other")
     if max_epochs is not None and not 0 < max_epochs < 10_000:
         raise ValueError(f"trainer.max_epochs must be above 0 and below 10000, got {max_epochs}")
     if max_steps is not None and max_steps < 1:
@@ -88,7 +94,7 @@ def check_options(
     if gradient_clip is not None and not gradient_clip > 0:
         raise ValueError(f"trainer.gradient_clip must be above 0 or null, got {gradient_clip}")
     if checkpoint_every is not None and not checkpoint_every > 0:
-        raise ValueError(f"trainer.checkpoint_every is in seconds and above 0, or null for none, got {checkpoint_every}")
+        raise ValueError(f"trainer.checkpoint_every is seconds above 0, or null for none, got {checkpoint_every}")
     if log_every < 1:
         raise ValueError(f"trainer.log_every must be at least 1 step, got {log_every}")
 
@@ -117,7 +123,7 @@ def fit(
 
     Args:
         module: attached to ``data``.
-        data: gives ``steps_per_epoch`` and, from ``start_step`` on, ``train_dataloader()``; its ``collate`` is set here.
+        data: gives ``steps_per_epoch`` and, from ``start_step`` on, ``train_dataloader()``; gets its ``collate`` here.
         folder: gets ``checkpoints/step-*.ckpt`` on the way and ``model.safetensors`` (trained weights only) at the end.
         max_epochs: passes over the training data, fractions allowed; exactly one of this and ``max_steps``.
         max_steps: optimiser steps.
@@ -136,14 +142,19 @@ def fit(
         NonFiniteLossError: the loss became NaN or infinite.
     """
     check_options(
-        max_epochs=max_epochs, max_steps=max_steps, devices=devices, gradient_clip=gradient_clip,
-        checkpoint_every=checkpoint_every, log_every=log_every,
+        max_epochs=max_epochs,
+        max_steps=max_steps,
+        devices=devices,
+        gradient_clip=gradient_clip,
+        checkpoint_every=checkpoint_every,
+        log_every=log_every,
     )
     folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     total = max_steps if max_steps is not None else max(1, round((max_epochs or 0) * data.steps_per_epoch))
     start = newest_checkpoint(folder)
     if start and start.step >= total:
-        raise ValueError(f"{start.path} has {start.step} steps behind it but the training ends at {total}: empty {folder}")
+        raise ValueError(f"{start.path} has done {start.step} steps but the training ends at {total}: empty {folder}")
     module.total_steps = total
     with _quiet():
         trainer = lightning.Trainer(
@@ -155,9 +166,8 @@ def fit(
             plugins=[LightningEnvironment()] if devices == 1 else None,
             max_epochs=1,
             gradient_clip_val=gradient_clip,
-            log_every_n_steps=log_every,
-            logger=list(loggers),
-            callbacks=[_Journal(folder, checkpoint_every, progress, total)],
+            logger=False,
+            callbacks=[_Journal(folder, checkpoint_every, progress, total, loggers, log_every)],
             default_root_dir=folder,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -225,16 +235,34 @@ class _Share:
 
 
 class _Journal(Callback):
-    """Reports progress and writes checkpoints."""
+    """Reports progress, logs the newest step's metrics, then writes checkpoints: a resumed log repeats and loses no row.
 
-    def __init__(self, folder: Path, every: float | None, progress: Progress | None, total: int) -> None:
+    Lightning itself would log a step only after the callbacks, so that a checkpoint would lie between a step and its row.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        every: float | None,
+        progress: Progress | None,
+        total: int,
+        loggers: Sequence[Logger],
+        log_every: int,
+    ) -> None:
+        self._loggers = loggers
+        self._log_every = log_every
         self._folder = folder / CHECKPOINTS
         self._every = every
         self._progress = progress
         self._total = total
         self._saved = time.monotonic()
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: Any) -> None:
+        step = trainer.global_step
+        if step % self._log_every == 0 or step in (1, self._total):
+            metrics = {name: float(value) for name, value in module.step_metrics.items()}  # type: ignore[union-attr,operator]
+            for logger in self._loggers:
+                logger.log_metrics(metrics, step=step)
         if self._progress is not None and trainer.is_global_zero:
             self._progress(trainer.global_step, self._total)
         if self._every is None or trainer.global_step >= self._total:
@@ -270,7 +298,7 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Lightning's notices on devices and on its way of counting, and with the signal handlers left as they were."""
+    """Silence Lightning's notices on devices and on its way of counting; leave the signal handlers as they were."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}

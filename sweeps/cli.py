@@ -201,14 +201,14 @@ def stages(arguments: Sequence[str]) -> int:
 
 def demo(arguments: Sequence[str]) -> int:
     """The smallest real grid: on SemEval where its files are, else on the sentences in data/samples."""
-    from data.sources import DataNotFound, locate
+    from data.sources import DataNotFoundError, locate
     from sweeps.display import say
 
     where = []
     try:
         locate("re/semeval2010_task8/train.jsonl.gz")
         say("demo: relation extraction on SemEval-2010 Task 8, a cut-down grid")
-    except DataNotFound:
+    except DataNotFoundError:
         where = ["data=samples"]
         say("demo: SemEval-2010 Task 8 is not on this machine, so this runs on data/samples: 314 training and 122 test "
             "sentences written for this project. It shows that everything works; its numbers are no benchmark")

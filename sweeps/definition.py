@@ -54,7 +54,13 @@ class ScaleChange:
 
 @dataclass(frozen=True)
 class Definition:
-    """One sweep: a union of grids over one question of one paper, with published numbers and claims."""
+    """One sweep: a union of grids over one question of one paper, with published numbers and claims.
+
+    Attributes:
+        columns: names of scores.
+        full: for a cut-down sweep, the command that makes the full table.
+        published_on: the data set (``data.name``) of the published numbers; on any other they are not comparable.
+    """
 
     name: str
     paper: str
@@ -69,6 +75,7 @@ class Definition:
     claims: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
     full: str | None = None
+    published_on: str | None = None
     path: Path = field(default=Path(), compare=False)
 
     def points(self, scale: str, seeds: Sequence[int] | None = None) -> list[tuple[str, tuple[str, ...], int]]:
@@ -110,7 +117,7 @@ def parse(name: str, raw: Any, path: Path = Path()) -> Definition:
     """Turns the parsed YAML of a sweep into a checked ``Definition``."""
     where = f"sweep {name}"
     _keys(raw, where, required={"paper", "title", "question", "seeds", "grid", "table"},
-          optional={"base", "scales", "published", "claims", "notes", "full"})
+          optional={"base", "scales", "published", "published_on", "claims", "notes", "full"})
     arms = []
     for number, arm in enumerate(raw["grid"], start=1):
         _keys(arm, f"{where}, grid entry {number}", required={"row", "overrides"}, optional={"seeds"})
@@ -129,7 +136,8 @@ def parse(name: str, raw: Any, path: Path = Path()) -> Definition:
         name=name, paper=raw["paper"], title=raw["title"], question=raw["question"], base=tuple(raw.get("base") or ()),
         seeds=_seeds(raw["seeds"], where) or (), arms=tuple(arms), scales=scales, columns=tuple(raw["table"]["columns"]),
         published=tuple(raw.get("published") or ()), claims=tuple(raw.get("claims") or ()),
-        notes=tuple(raw.get("notes") or ()), full=raw.get("full"), path=path,
+        notes=tuple(raw.get("notes") or ()), full=raw.get("full"),
+        published_on=raw.get("published_on"), path=path,
     )
     known = {row for arm in definition.arms for row, _ in arm.points()}
     for change in scales.values():

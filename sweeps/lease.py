@@ -1,11 +1,11 @@
 """Leases: who may build a stage or run a cell, on one machine or on many that share a folder.
 
-A lease is a small file that exists while its owner works. It is written under another name and linked into place: one of
-any number of racing processes gets it, and nobody ever reads half of it. The owner touches it every few seconds; a lease
-is dead when its process on this machine has gone, or when it has not been touched for ``stale_after`` seconds. A dead
-lease is taken over by renaming it away first: a rename succeeds for exactly one of the racers. An owner that finds its
-lease gone (it was stopped for longer than ``stale_after``) kills itself, so that it cannot write into a folder that now
-belongs to somebody else.
+A lease is a small file that exists while its owner works. It is written under another name and linked into place: one
+of any number of racing processes gets it, and nobody ever reads half of it. The owner touches it every few seconds; a
+lease is dead when its process on this machine has gone, or when it has not been touched for ``stale_after`` seconds. A
+dead lease is taken over by renaming it away first: a rename succeeds for exactly one of the racers. An owner that finds
+its lease gone (it was stopped for longer than ``stale_after``) kills itself, so that it cannot write into a folder that
+now belongs to somebody else.
 """
 
 from __future__ import annotations

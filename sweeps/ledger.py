@@ -64,7 +64,7 @@ class Ledger:
         """Class, reason and traceback of a failed cell; empty where there is none."""
         return read_json(self.folder(cell) / "failed.json")
 
-    def examples(self, cell: Cell) -> pd.DataFrame:
+    def examples(self, cell: Cell | str) -> pd.DataFrame:
         """Per-example results of a finished cell."""
         import pandas as pd
 

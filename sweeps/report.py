@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,9 +65,10 @@ def receipt_of(selection: Selection) -> dict[str, Any]:
     expected: dict[str, list[int]] = {}
     for cell in selection.cells:
         expected.setdefault(cell.row, []).append(cell.seed)
+    data = sorted({str((cell.config.get("data") or {}).get("name")) for cell in selection.cells})
     extra = "".join(f" {override}" for override in selection.request.overrides)
     return {
-        "sweep": selection.definition.name, "scale": selection.request.scale, "rows": rows, "missing": missing,
+        "sweep": selection.definition.name, "scale": selection.request.scale, "data": data, "rows": rows, "missing": missing,
         "expected": expected, "older_code": sorted(selection.drifted[cell.signature].signature
                                                    for cell in selection.cells if cell.signature in selection.drifted),
         "command": f"papergrid sweep sweep={selection.definition.name} scale={selection.request.scale}{extra}",
@@ -94,12 +96,27 @@ def table_of(written: Mapping[str, Any], outputs: Path) -> Table:
     shown = {row.name for row in rows}
     claims = [claim for claim in map(_claim, definition.claims)
               if {claim.left, claim.right} & set(definition_rows(definition)) <= shown]
-    title = f"{definition.title} ({written['scale']} scale)"
+    title = f"{definition.title} ({written['scale']} scale, data: {', '.join(written['data'])})"
     if written["older_code"]:
         title += f"; {len(set(written['older_code']))} runs under older code, as asked by --accept-code-drift"
-    return build_table(title, definition.question, definition.columns, rows,
-                       [Published(**entry) for entry in definition.published if entry["row"] in shown], claims, SCORES,
-                       command=written["command"])
+    change = definition.scales.get(written["scale"])
+    notes = (*definition.notes, *([change.note] if change and change.note else []))
+    published = [_published(entry, definition, written["data"]) for entry in definition.published if entry["row"] in shown]
+    return build_table(title, definition.question, definition.columns, rows, published, claims, SCORES,
+                       command=written["command"], notes=notes)
+
+
+def _published(entry: Mapping[str, Any], definition: definitions.Definition, data: Sequence[str]) -> Published:
+    """A published number; on other data than it was published for it is shown, and never subtracted."""
+    try:
+        published = Published(**entry)
+    except TypeError as error:
+        raise UserError(f"published number {entry!r} does not fit: {error}") from error
+    other = [name for name in data if definition.published_on and not name.startswith(definition.published_on)]
+    if not other:
+        return published
+    note = f"the paper's data is {definition.published_on}, ours here {', '.join(other)}"
+    return replace(published, comparable=False, note="; ".join(filter(None, (published.note, note))))
 
 
 def definition_rows(definition: definitions.Definition) -> Sequence[str]:

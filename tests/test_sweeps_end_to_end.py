@@ -26,7 +26,7 @@ def papergrid(*arguments, outputs, expect=0, **environment):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     outputs = tmp_path_factory.mktemp("sweep") / "outputs"
-    done = papergrid("sweep", "sweep=re/main", "scale=smoke", "base=samples", outputs=outputs)
+    done = papergrid("sweep", "sweep=re/main", "scale=smoke", outputs=outputs)
     return outputs, done
 
 
@@ -37,7 +37,7 @@ def states(outputs, *arguments):
 
 def test_every_cell_is_done_and_the_table_shows_every_row(finished):
     outputs, done = finished
-    found = states(outputs, "sweep=re/main", "scale=smoke", "base=samples")
+    found = states(outputs, "sweep=re/main", "scale=smoke")
     assert found and set(found) == {"done"}
     for word in ("Fine-tuned, simple", "Linear SVM", "Retrieval helps the fine-tuned model", "90.5"):
         assert word in " ".join(done.stdout.split())
@@ -58,7 +58,7 @@ def test_run_folder_holds_its_whole_record(finished):
 
 def test_base_model_was_built_once_for_all_cells(finished):
     outputs, _ = finished
-    plan = json.loads(papergrid("plan", "sweep=re/main", "scale=smoke", "base=samples", "--json", outputs=outputs).stdout)
+    plan = json.loads(papergrid("plan", "sweep=re/main", "scale=smoke", "--json", outputs=outputs).stdout)
     needs = {cell["needs"][0] for cell in plan["cells"] if cell["row"].startswith(("Fine-tuned", "Zero-shot"))}
     assert len(needs) == 1 and (outputs / "stages" / "training" / needs.pop() / "stage.json").is_file()
     assert plan["cell_seconds"] == 0 and not plan["base_models"]
@@ -67,14 +67,14 @@ def test_base_model_was_built_once_for_all_cells(finished):
 def test_the_same_command_again_runs_nothing(finished):
     outputs, first = finished
     before = {path: path.stat().st_mtime_ns for path in (outputs / "runs").rglob("*")}
-    again = papergrid("sweep", "sweep=re/main", "scale=smoke", "base=samples", outputs=outputs)
+    again = papergrid("sweep", "sweep=re/main", "scale=smoke", outputs=outputs)
     assert {path: path.stat().st_mtime_ns for path in (outputs / "runs").rglob("*")} == before
     assert again.stdout.split("macro")[-1] == first.stdout.split("macro")[-1]
 
 
 def test_another_sweep_shares_the_cells_that_it_has_in_common(finished):
     outputs, _ = finished
-    found = states(outputs, "sweep=re/prompt", "scale=smoke", "base=samples")
+    found = states(outputs, "sweep=re/prompt", "scale=smoke")
     assert found.count("done") == 6 and set(found) == {"done", "missing"}
 
 
@@ -82,7 +82,7 @@ def test_changed_evaluation_does_not_retrain(finished, tmp_path):
     outputs, _ = finished
     copied = tmp_path / "outputs"
     shutil.copytree(outputs, copied)
-    selection = ("sweep=re/main", "scale=smoke", "base=samples", "evaluation.limit=20", "seeds=0")
+    selection = ("sweep=re/main", "scale=smoke", "evaluation.limit=20", "seeds=0")
     found = states(copied, *selection)
     # Classical baselines have nothing to keep; whatever was trained is there.
     assert found.count("cached") == 3 and "done" not in found
@@ -93,7 +93,7 @@ def test_changed_evaluation_does_not_retrain(finished, tmp_path):
 
 def test_failed_cells_are_named_and_leave_a_record(tmp_path):
     outputs = tmp_path / "outputs"
-    selection = ("sweep=re/main", "scale=smoke", "base=none", "seeds=0")
+    selection = ("sweep=re/main", "scale=smoke", "seeds=0")
     done = papergrid("sweep", *selection, "engine.memory_gib=0.05", outputs=outputs, expect=1)
     assert "stopped early" in done.stderr and "Constant class" in done.stderr and "out of memory" in done.stderr
     records = [json.loads(path.read_text()) for path in outputs.glob("runs/*/failed.json")]
@@ -128,5 +128,5 @@ def test_tampering_with_any_file_is_caught(finished, tmp_path, victim, capsys):
 
 def test_table_of_an_unfinished_sweep_says_what_is_missing(finished):
     outputs, _ = finished
-    done = papergrid("table", "sweep=re/prompt", "scale=smoke", "base=samples", outputs=outputs, expect=1)
+    done = papergrid("table", "sweep=re/prompt", "scale=smoke", outputs=outputs, expect=1)
     assert "papergrid sweep sweep=re/prompt scale=smoke" in " ".join(done.stdout.split())

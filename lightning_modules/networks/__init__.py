@@ -1,1 +1,1 @@
-"""Networks: what a config's ``model`` builds. Constructors check values and are cheap; ``build`` loads or makes weights."""
+"""Networks: what a config's ``model`` builds. Constructors check values and are cheap; ``build`` makes the weights."""

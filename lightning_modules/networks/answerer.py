@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -34,11 +34,11 @@ class Answerer(nn.Module, ABC):
 
     @abstractmethod
     def collate(self, prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Tensor]:
-        """Tensors of B prompts and their answers, on the CPU. ``ValueError`` for a prompt longer than ``prompt_limit``."""
+        """Tensors of B prompts and answers, on the CPU. ``ValueError`` for a prompt longer than ``prompt_limit``."""
 
     @abstractmethod
     def answer_logps(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Collated batch -> log-probabilities (B, T) of the answer tokens in nats, and which of them are real (B, T)."""
+        """Collated batch -> log-probabilities (B, T) of the answer tokens in nats; which of them are real (B, T)."""
 
     @abstractmethod
     def score(self, prompts: Sequence[str], answers: Sequence[str]) -> AnswerScores:
@@ -46,7 +46,7 @@ class Answerer(nn.Module, ABC):
 
     @abstractmethod
     def generate(self, prompts: Sequence[str], *, max_tokens: int) -> list[str]:
-        """Most probable token after token (greedy), until the end token or ``max_tokens``; text without special tokens."""
+        """Greedy decoding until the end token or ``max_tokens``; text without special tokens."""
 
     def is_new(self, name: str) -> bool:
         """Whether a parameter started from random values rather than pre-trained ones."""
@@ -94,9 +94,3 @@ def pad(rows: Sequence[Sequence[int]], *, value: int, left: bool = False) -> Ten
             start = width - len(row) if left else 0
             target[start : start + len(row)] = torch.tensor(row, dtype=torch.long)
     return padded
-
-
-def first_cut(ids: Sequence[int], end: int) -> list[int]:
-    """Ids before the first ``end``."""
-    kept: list[Any] = list(ids)
-    return kept[: kept.index(end)] if end in kept else kept

@@ -37,9 +37,8 @@ class CausalAnswerer(TransformerAnswerer):
         labels = batch["labels"]
         answered = labels != IGNORED
         mask = torch.cat([batch["prompt_mask"], answered.long()], dim=1)
-        logits = self._logits(
-            torch.cat([batch["prompt_ids"], labels.masked_fill(~answered, self.padding)], dim=1), mask, labels.shape[1] + 1
-        )
+        ids = torch.cat([batch["prompt_ids"], labels.masked_fill(~answered, self.padding)], dim=1)
+        logits = self._logits(ids, mask, labels.shape[1] + 1)
         # The last prompt token predicts the first answer token.
         scored = torch.cat([labels.new_full((len(labels), 1), IGNORED), labels], dim=1)
         return token_logps(logits, scored), response_mask(scored)

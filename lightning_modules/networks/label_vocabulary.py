@@ -16,26 +16,28 @@ PAD, START, END = 0, 1, 2
 DIRECTIONS = ("(e1,e2)", "(e2,e1)")
 """Directions as SemEval-2010 writes them, one piece each."""
 
-# Words of the relation names of SemEval-2010 Task 8, TACRED and Re-TACRED, FewRel, SciERC and CoNLL04, and a few near them.
-WORDS = tuple(
-    """
-    a act affiliation age agency agent alternate an and as at attended author award based biological birth body border born branch
-    by capital category causative cause causes charges child children cities city class classified collection company
-    compare competition component composer conjunction contains container content countries country creator crosses date
-    death destination developer director dissolved distributor effect element employee employees engine entity evaluate
-    event family father feature field film followed follows for format found founded founder from function gender gene
-    genre government group has head headquarters heritage hyponym identity in industry instance instrument into involves
-    is issue it kill kind label language league license live located location manufacturer material medium member members
-    message military mother mouth movement name names nationality native next no none number occupation of office on
-    operator or order org organ organism organization orgbased origin original other owner parent parents part
-    participant party people per person place plays platform played political position present previous process produces
-    product producer production professional province published publisher purpose rank record region related relation
-    religion religious residence residences result role ruler schools screenwriter season series set shareholders show
-    sibling siblings source speciality sport spouse state stateorprovince stateorprovinces station structure student
-    subclass subject subsidiaries subsidiary symptom target team territory the time title to tool top topic treats tributary
-    tv type use used voice war water website whole winner with work works writer year
-    """.split()
-)
+# Words of the relation names of SemEval-2010 Task 8, TACRED, Re-TACRED, FewRel, SciERC, CoNLL04, and a few near them.
+_LISTED = """
+a act affiliation age agency agent alternate an and as at attended author award based biological birth body
+border born branch by capital category causative cause causes charges child children cities city class
+classified collection company compare competition component composer conjunction contains container content
+countries country creator crosses date death destination developer director dissolved distributor effect
+element employee employees engine entity evaluate event family father feature field film followed follows for
+format found founded founder from function gender gene genre government group has head headquarters heritage
+hyponym identity in industry instance instrument into involves is issue it kill kind label language league
+license live located location manufacturer material medium member members message military mother mouth
+movement name names nationality native next no none number occupation of office on operator or order org organ
+organism organization orgbased origin original other owner parent parents part participant party people per
+person place plays platform played political position present previous process produces product producer
+production professional province published publisher purpose rank record region related relation religion
+religious residence residences result role ruler schools screenwriter season series set shareholders show
+sibling siblings source speciality sport spouse state stateorprovince stateorprovinces station structure
+student subclass subject subsidiaries subsidiary symptom target team territory the time title to tool top
+topic treats tributary tv type use used voice war water website whole winner with work works writer year
+"""
+
+WORDS = tuple(_LISTED.split())
+"""Words that are one piece each: as they are, after a space or an underscore, capitalised, in capitals."""
 
 _PARTS = re.compile(r"\(e[12],e[12]\)|[ _]?[A-Za-z]+|.", re.DOTALL)
 
@@ -70,7 +72,7 @@ class LabelVocabulary:
                 continue
             foreign = sorted(set(part) - set(string.printable[:95]))
             if foreign:
-                raise ValueError(f"{text!r} has {foreign[0]!r}, but labels are written in printable ASCII: spell it otherwise")
+                raise ValueError(f"{text!r} has {foreign[0]!r}, but answers are printable ASCII: spell it otherwise")
             ids += [self._ids[character] for character in part]
         return ids
 

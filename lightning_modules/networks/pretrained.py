@@ -6,6 +6,7 @@ LoRA: arXiv 2106.09685; NF4 (QLoRA): arXiv 2305.14314.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 from data.sources import locate_weights
 from lightning_modules.base import Optimiser
 from lightning_modules.networks.answerer import Answerer
+from lightning_modules.networks.architecture import configuration
 from lightning_modules.networks.causal import CausalAnswerer
 from lightning_modules.networks.seq2seq import Seq2SeqAnswerer
 
@@ -54,7 +56,11 @@ class Lora:
         elif gradient_checkpointing:
             model.enable_input_require_grads()
         config = peft.LoraConfig(
-            r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=list(self.target_modules), bias="none"
+            r=self.r,
+            lora_alpha=self.alpha,  # type: ignore[arg-type]  # a scale, whole or not
+            lora_dropout=self.dropout,
+            target_modules=list(self.target_modules),
+            bias="none",
         )
         return peft.get_peft_model(model, config)
 
@@ -99,9 +105,7 @@ class Pretrained:
         if kind not in _ANSWERERS:
             raise ValueError(f"model.kind must be causal or seq2seq, got {kind!r}")
         if weights is None and tokenizer is None:
-            raise ValueError("model.tokenizer must be given where model.weights is null: random weights bring no tokenizer")
-        if "model_type" not in architecture:
-            raise ValueError("model.architecture needs model_type, such as t5, llama or mistral")
+            raise ValueError("model.tokenizer must be given where model.weights is null: random weights bring none")
         if prompt_limit < 1:
             raise ValueError(f"model.prompt_limit must be at least 1 token, got {prompt_limit}")
         if prompt_wrapper.count("{prompt}") != 1:
@@ -130,7 +134,7 @@ class Pretrained:
         """Load (or draw) weights and tokenizer.
 
         Raises:
-            ValueError: weights that contradict ``architecture``, a tokenizer larger than the vocabulary, no CUDA for NF4.
+            ValueError: weights that contradict ``architecture``, a tokenizer too large for the model, no CUDA for NF4.
         """
         from transformers import AutoTokenizer
 
@@ -142,7 +146,7 @@ class Pretrained:
         model = self._network(folder)
         if len(tokenizer) > model.config.vocab_size:
             raise ValueError(
-                f"the tokenizer has {len(tokenizer)} tokens but the model {model.config.vocab_size}: they do not belong together"
+                f"the tokenizer has {len(tokenizer)} tokens, the model {model.config.vocab_size}: take the model's own"
             )
         if self.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -151,8 +155,12 @@ class Pretrained:
                 model, quantised=bool(self.quantisation), gradient_checkpointing=self.gradient_checkpointing
             )
         return _ANSWERERS[self.kind](
-            model, tokenizer, prompt_limit=self.prompt_limit, prompt_wrapper=self.prompt_wrapper,
-            answer_prefix=self.answer_prefix, pretrained=folder is not None,
+            model,
+            tokenizer,
+            prompt_limit=self.prompt_limit,
+            prompt_wrapper=self.prompt_wrapper,
+            answer_prefix=self.answer_prefix,
+            pretrained=folder is not None,
         )
 
     def skeleton(self) -> nn.Module:
@@ -161,26 +169,23 @@ class Pretrained:
             model = self._network(None)
             return self.lora.wrap(model, quantised=False, gradient_checkpointing=False) if self.lora else model
 
-    def _network(self, folder: Any) -> Any:
-        from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, BitsAndBytesConfig
+    def _network(self, folder: Path | None) -> Any:
+        from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, BitsAndBytesConfig
 
         family: Any = AutoModelForCausalLM if self.kind == "causal" else AutoModelForSeq2SeqLM
+        config = configuration(self.architecture, folder)
         if folder is None:
-            sizes = {name: value for name, value in self.architecture.items() if name != "model_type"}
             try:
-                return family.from_config(AutoConfig.for_model(self.architecture["model_type"], **sizes))
-            except (KeyError, ValueError) as error:
-                raise ValueError(f"model.architecture makes no {self.kind} model: {str(error).splitlines()[0]}") from None
-        config = AutoConfig.from_pretrained(folder)
-        for name, value in self.architecture.items():
-            if getattr(config, name, None) != value:
-                raise ValueError(
-                    f"{self.weights} has {name}={getattr(config, name, None)!r} but model.architecture says {value!r}: "
-                    "choose the model config that belongs to these weights"
-                )
+                return family.from_config(config)
+            except ValueError as error:
+                reason = str(error).splitlines()[0]
+                raise ValueError(f"model.architecture makes no {self.kind} model: {reason}") from None
         quantised = None
         if self.quantisation:
             quantised = BitsAndBytesConfig(
-                load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=self.dtype, bnb_4bit_use_double_quant=False
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_compute_dtype=self.dtype,
+                bnb_4bit_use_double_quant=False,
             )
-        return family.from_pretrained(folder, dtype=self.dtype, quantization_config=quantised)
+        return family.from_pretrained(folder, config=config, dtype=self.dtype, quantization_config=quantised)

@@ -1,4 +1,4 @@
-"""Sequence-to-sequence models (T5 and its kin) as an ``Answerer``: the encoder reads the prompt, the decoder answers."""
+"""Sequence-to-sequence models (T5 and its kin) as an ``Answerer``: the encoder reads, the decoder answers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class Seq2SeqAnswerer(TransformerAnswerer):
     @torch.no_grad()
     def score(self, prompts: Sequence[str], answers: Sequence[str]) -> AnswerScores:
         """See ``Answerer.score``: the encoder and the cross-attention's keys and values run once per prompt."""
-        batch = {name: value.to(self.device) for name, value in self.collate(prompts, answers[:1] * len(prompts)).items()}
+        collated = self.collate(prompts, [""] * len(prompts))
+        batch = {name: value.to(self.device) for name, value in collated.items()}
         encoded = self.model.get_encoder()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
         ids = self.answer_ids(answers)
         labels = pad(ids, value=IGNORED).to(self.device)

@@ -25,7 +25,14 @@ class TransformerAnswerer(Answerer):
     """
 
     def __init__(
-        self, model: nn.Module, tokenizer: Any, *, prompt_limit: int, prompt_wrapper: str, answer_prefix: str, pretrained: bool
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        *,
+        prompt_limit: int,
+        prompt_wrapper: str,
+        answer_prefix: str,
+        pretrained: bool,
     ) -> None:
         super().__init__()
         self.model: Any = model
@@ -75,7 +82,11 @@ class TransformerAnswerer(Answerer):
         from transformers import GenerationConfig
 
         return GenerationConfig(
-            do_sample=False, num_beams=1, max_new_tokens=max_tokens, eos_token_id=self.end, pad_token_id=self.padding,
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=max_tokens,
+            eos_token_id=self.end,
+            pad_token_id=self.padding,
             decoder_start_token_id=getattr(self.model.config, "decoder_start_token_id", None),
         )
 

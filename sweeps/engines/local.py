@@ -28,6 +28,7 @@ from sweeps.engines.body import Work, run_logged
 from sweeps.engines.protocol import Ended
 from sweeps.errors import UserError
 from sweeps.run import Job, execute, fail
+from sweeps.signature import ROOT
 
 _TICK = 0.1
 _LOOK = 1.0
@@ -46,12 +47,13 @@ class _Running:
     stopped: str = ""
 
 
-def worker(job: Job, work: Work, gpu: str | None) -> None:
+def worker(job: Job, work: Work, gpu: str | None, warm: Sequence[str]) -> None:
     """Body of a worker process: runs one cell.
 
     Args:
         gpu: the one GPU that this cell may see; None leaves the choice as it is. The fork server has its own
             environment, so it can only be set here, before CUDA is initialised.
+        warm: modules that the server was to import.
     """
     with contextlib.suppress(OSError):
         os.setsid()
@@ -59,6 +61,11 @@ def worker(job: Job, work: Work, gpu: str | None) -> None:
     if torch is not None and torch.cuda._is_in_bad_fork():
         job.folder.mkdir(parents=True, exist_ok=True)
         fail(job.folder, "bug", "CUDA was initialised before the fork: an import of sweeps/engines/warm.py touches it")
+        os._exit(1)
+    cold = [name for name in warm if name not in sys.modules]
+    if cold:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        fail(job.folder, "bug", f"the worker server could not import {', '.join(cold)}: import it by hand to see why")
         os._exit(1)
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
@@ -100,9 +107,16 @@ class LocalEngine:
         self._timeout, self._memory, self._work = timeout_minutes * 60, memory_gib, work
         self._running: dict[str, _Running] = {}
         self._unstarted: list[Ended] = []
+        # Python 3.11's fork server ignores the path that it is given, and is silent about modules that it cannot find.
+        inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        if str(ROOT) not in inherited:
+            os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, inherited)])
+        self._warm = tuple(warm)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(warm))
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        # Arrow's allocator would start a thread in the server, which forks only the thread that asks.
+        os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
         # Before any worker imports a numerical library: its pool would otherwise be as wide as the machine.
         os.environ["OMP_NUM_THREADS"] = str(threads)
 
@@ -110,7 +124,7 @@ class LocalEngine:
         """Forks a worker for the job."""
         slot = min(set(range(self.slots)) - {entry.slot for entry in self._running.values()})
         gpu = self._gpus[slot % len(self._gpus)] if self._gpus else None
-        process = self._context.Process(target=worker, args=(job, self._work, gpu), name=f"cell {job.signature}")
+        process = self._context.Process(target=worker, args=(job, self._work, gpu, self._warm), name=f"cell {job.signature}")
         try:
             process.start()
         except (OSError, EOFError) as error:

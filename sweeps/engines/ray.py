@@ -62,7 +62,8 @@ class RayEngine:
         self._timeout, self._work = timeout_minutes * 60, work
         self._running: dict[Any, Job] = {}
         self._looked = time.monotonic()
-        self._started = _connect(self._ray, address, threads, workers)
+        self._cpus = None if workers == "auto" else int(workers) * threads
+        self._started = _connect(self._ray, address, self._cpus)
         options: dict[str, Any] = {"num_cpus": threads, "num_gpus": gpus, "max_retries": 0, "max_calls": 1}
         if memory_gib is not None:
             options["memory"] = int(memory_gib * 2**30)
@@ -86,6 +87,7 @@ class RayEngine:
         if time.monotonic() - self._looked > 5.0:
             self._looked = time.monotonic()
             ended += self._stop_late()
+            ended += self._start_again()
         return ended
 
     def cancel(self) -> None:
@@ -127,6 +129,16 @@ class RayEngine:
                                    f"took longer than {self._timeout / 60:g} minutes (engine.timeout_minutes)"))
         return ended
 
+    def _start_again(self) -> list[Ended]:
+        """Replaces a cluster of our own whose only node has died: Ray would let all tasks wait for another for ever."""
+        if not self._started or any(node["Alive"] for node in self._ray.nodes()):
+            return []
+        ended = [Ended(job, -signal.SIGKILL, "the node was lost") for job in self._running.values()]
+        self._running.clear()
+        self._ray.shutdown()
+        self._started = _connect(self._ray, None, self._cpus)
+        return ended
+
     def _room(self, threads: int, gpus: float) -> int:
         room = 0
         for node in self._ray.nodes():
@@ -153,8 +165,8 @@ def _import_ray(*, loopback: bool) -> Any:
     return ray
 
 
-def _connect(ray: Any, address: str | None, threads: int, workers: int | str) -> bool:
-    """Joins a cluster, or starts one of our own: then True."""
+def _connect(ray: Any, address: str | None, cpus: int | None) -> bool:
+    """Joins a cluster, or starts one of our own with so many CPUs (None: the machine's): then True."""
     if ray.is_initialized():
         return False
     # Workers look modules up where the driver does.
@@ -165,8 +177,7 @@ def _connect(ray: Any, address: str | None, threads: int, workers: int | str) ->
         if address is not None:
             ray.init(address=address, **quiet)
             return False
-        ray.init(address="local", num_cpus=None if workers == "auto" else workers * threads, include_dashboard=False,
-                 **quiet)
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
         return True
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"the Ray cluster at {address} does not answer" if address else "no Ray cluster could be started here"

@@ -69,6 +69,9 @@ def run_cell(job: Job, work: Work, requeues: int) -> int:
     signal.signal(signal.SIGUSR2, warned)
     status = run_logged(job, work)
     element = os.environ.get("SLURM_JOB_ID")
+    # The requeue sends SIGTERM to whoever asks for it, and all that is to be recorded is.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     if near_limit and status and element and int(os.environ.get("SLURM_RESTART_COUNT") or 0) < requeues:
         subprocess.run(["scontrol", "requeue", element], check=False, timeout=60)
     return status

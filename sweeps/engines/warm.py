@@ -12,7 +12,7 @@ import torch
 import transformers  # noqa: F401
 import wandb  # noqa: F401
 
-import data.modules
+import data.modules  # noqa: F401
 import lightning_modules.fitting  # noqa: F401
 import sweeps.run_log  # noqa: F401
 

@@ -1,6 +1,11 @@
 import pytest
+from hypothesis import settings
 
 from data.sources import DataNotFoundError, locate
+
+# A busy machine takes longer than hypothesis' 200 ms for an example; that says nothing about the code.
+settings.register_profile("data", deadline=None)
+settings.load_profile("data")
 
 
 @pytest.fixture

@@ -41,7 +41,8 @@ def corpus(tmp_path, monkeypatch):
         prompt = PromptTemplate(style=STYLE, definition=False, neighbours="labelled", k=k)
         settings = {
             "name": "corpus", "files": {name: f"{name}.jsonl" for name in sentences}, "reader": "tagged",
-            "labels": LABELS, "none_label": "Other", "retriever": TfidfRetriever(), "prompt": prompt, "batch_size": 2, "seed": 0,
+            "labels": LABELS, "none_label": "Other", "retriever": TfidfRetriever(), "prompt": prompt,
+            "batch_size": 2, "seed": 0,
         }  # fmt: skip
         return RelationData(**{**settings, **changes})
 

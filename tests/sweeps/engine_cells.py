@@ -49,7 +49,9 @@ def _scripted(job):
     config, folder = job.config, job.folder
     signal.signal(signal.SIGTERM, run._preempt)
     (folder / "failed.json").unlink(missing_ok=True)
-    note(folder, f"started {os.getpid()} gpu {os.environ.get('CUDA_VISIBLE_DEVICES')} cwd {os.getcwd()} "
+    # Slurm names the cell's GPU by its device where there is one; files that stand for GPUs are only counted.
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES") or os.environ.get("SLURM_GPUS_ON_NODE")
+    note(folder, f"started {os.getpid()} gpu {gpu} cwd {os.getcwd()} "
                  f"job {os.environ.get('SLURM_JOB_ID')} threads {threading.active_count()}")
     print("output of the cell", flush=True)
     action = config["action"]

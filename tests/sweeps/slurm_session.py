@@ -1,6 +1,6 @@
 """What test_engines_slurm.py runs inside the sandbox cluster: every scenario once, results as JSON.
 
-    python slurm_session.py OUTPUTS            all scenarios
+    python slurm_session.py OUTPUTS            all scenarios (project and tests/sweeps on PYTHONPATH)
     python slurm_session.py OUTPUTS drive N    a driver that runs N long cells, to be killed
 """
 
@@ -12,17 +12,13 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
-os.environ["PYTHONPATH"] = f"{HERE.parents[1]}:{HERE}"
-
 from engine_cells import completions, history, job, scripted
 
 from sweeps.driver import drive
 from sweeps.engines.slurm import SlurmEngine
 from sweeps.errors import UserError
-from sweeps.ledger import read_json
 from sweeps.lease import alive
+from sweeps.ledger import read_json
 from sweeps.stages import StageStore
 
 
@@ -49,7 +45,8 @@ def starts(outputs, names):
 def several_cells(outputs):
     """An array with a GPU per cell, one cell killed, one broken, from a folder that is not the project's."""
     os.chdir("/")
-    jobs = [*(job(outputs, name, steps=3) for name in "abcd"), job(outputs, "e", "kill once"), job(outputs, "f", "raise")]
+    jobs = [job(outputs, name, steps=3) for name in "abcd"]
+    jobs += [job(outputs, "e", "kill once"), job(outputs, "f", "raise")]
     outcome = drive(jobs, engine(gres="gpu:1", partition="low"), StageStore(outputs / "stages"))
     return {"finished": sorted(outcome.finished), "failed": outcome.failed, "retried": outcome.retried,
             "completions": completions(outputs), "starts": starts(outputs, "abcdef"), "arrays": len(arrays(outputs)),
@@ -62,18 +59,18 @@ def preemption(outputs):
 
     def preempt(outcome, running):
         if not high and len(history(outputs, "a")) > 10:
-            command = ["sbatch", "--parsable", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap=sleep 5"]
+            command = ["sbatch", "--parsable", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap=true"]
             high.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
 
-    outcome = drive([job(outputs, "a", steps=150, pause=0.1)], engine(partition="low"), StageStore(outputs / "stages"),
-                    watch=preempt)
+    jobs = [job(outputs, "a", steps=150, pause=0.1)]
+    outcome = drive(jobs, engine(partition="low"), StageStore(outputs / "stages"), watch=preempt)
     return {"finished": outcome.finished, "failed": outcome.failed, "retried": outcome.retried,
             "history": history(outputs, "a"), "preempted_by": high, "arrays": len(arrays(outputs))}
 
 
 def time_limit(outputs):
     """A cell that takes longer than its job may: it is warned, requeues itself and goes on."""
-    outcome = drive([job(outputs, "a", steps=700, pause=0.1)], engine(timeout_minutes=1, warning_seconds=20),
+    outcome = drive([job(outputs, "a", steps=180, pause=0.1)], engine(timeout_minutes=1, warning_seconds=20),
                     StageStore(outputs / "stages"))
     return {"finished": outcome.finished, "failed": outcome.failed, "retried": outcome.retried,
             "history": history(outputs, "a"), "arrays": len(arrays(outputs))}
@@ -81,7 +78,7 @@ def time_limit(outputs):
 
 def returning_driver(outputs):
     """A driver killed with cells running and waiting in the queue; the same command again."""
-    command = [sys.executable, __file__, str(outputs), "drive", "6"]
+    command = [sys.executable, str(Path(__file__).resolve()), str(outputs), "drive", "6"]
     first = subprocess.Popen(command)
     until(lambda: sum(alive(path) for path in outputs.glob("runs/*/lease")) == 2)
     first.kill()

@@ -1,4 +1,4 @@
-"""The local engine with scripted cells: nothing here imports torch in a worker, unless another test warmed the server."""
+"""The local engine with scripted cells: no worker here needs torch."""
 
 import json
 import os
@@ -10,8 +10,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from engine_cells import completions, history, job, scripted, unguarded
 
 from sweeps.driver import drive
@@ -191,7 +189,8 @@ if __name__ == "__main__":
 
 def start_driver(tmp_path, names="abcd", **keywords):
     script = tmp_path / "driver.py"
-    script.write_text(DRIVER.format(root=str(ROOT), here=str(Path(__file__).parent), outputs=str(tmp_path), names=names))
+    here = str(Path(__file__).parent)
+    script.write_text(DRIVER.format(root=str(ROOT), here=here, outputs=str(tmp_path), names=names))
     return subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, **keywords)
 
 

