@@ -235,9 +235,9 @@ class _Share:
 
 
 class _Journal(Callback):
-    """Reports progress, logs the newest step's metrics, then writes checkpoints: a resumed log repeats and loses no row.
+    """Reports progress, logs the newest step's metrics, then writes checkpoints: a resumed log loses no row.
 
-    Lightning itself would log a step only after the callbacks, so that a checkpoint would lie between a step and its row.
+    Lightning itself would log a step only after the callbacks: a checkpoint would lie between a step and its row.
     """
 
     def __init__(

@@ -130,7 +130,7 @@ def cost_kind(config: Mapping[str, Any]) -> str:
 def _size(config: Mapping[str, Any]) -> float:
     """Training rows times epochs: what a cell's time is taken to be proportional to."""
     data, trainer = config.get("data") or {}, config.get("trainer") or {}
-    rows = data.get("train_limit") or data.get("rows") or 1000
+    rows = data.get("train_limit") or (data.get("cost") or {}).get("rows") or 1000
     return float(rows) * float(trainer.get("max_epochs") or 1)
 
 

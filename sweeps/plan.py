@@ -98,6 +98,8 @@ class Composer:
         parsed = []
         for text in overrides:
             if text not in self._parsed:
+                if text.startswith("="):
+                    raise UserError(f"{text!r} is no override: write key=value")
                 try:
                     self._parsed[text] = self._parser.parse_overrides([text])
                 except HydraException as error:
@@ -111,9 +113,10 @@ class Composer:
             if override.package is not None or not (override.is_add() or override.is_delete()):
                 raise UserError(f"no config group is called {group!r}: {nearest(group, self._groups)}")
             return
-        for one in option if isinstance(option, list) else [option]:
-            if one is not None and str(one) not in self._groups[group]:
-                raise UserError(f"{group} has no option {str(one)!r}: {nearest(str(one), self._groups[group])}")
+        if isinstance(option, (list, dict)):
+            raise UserError(f"{override.input_line} gives {group} more than a name: it takes one of its options")
+        if option is not None and str(option) not in self._groups[group]:
+            raise UserError(f"{group} has no option {str(option)!r}: {nearest(str(option), self._groups[group])}")
 
     def _compose_groups(self, overrides: tuple[str, ...]) -> dict[str, Any]:
         if overrides not in self._composed:

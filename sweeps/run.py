@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sweeps import receipt as receipts
 from sweeps.errors import UserError
-from sweeps.ledger import cost_kind, cost_record, digests, read_json
 from sweeps.lease import Lease, LeaseHeld
+from sweeps.ledger import cost_kind, cost_record, digests, read_json
 from sweeps.plan import Cell
 from sweeps.signature import PRESENTATION, inputs, training_signature
 from sweeps.stages import StageStore, write_atomically

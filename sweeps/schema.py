@@ -28,7 +28,7 @@ def check(config: Mapping[str, Any]) -> None:
     """
     from hydra.errors import HydraException
 
-    from lightning_modules.fitting import fit
+    from lightning_modules.fitting import check_options, fit
     from sweeps.run import build
 
     for section in ("data", "method"):
@@ -45,6 +45,7 @@ def check(config: Mapping[str, Any]) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise UserError(f"{name} is {value!r}: give a whole number from {least} up")
     try:
+        check_options(**config["trainer"])
         build(config)
     except HydraException as error:
         raise UserError(_reason(error)) from error

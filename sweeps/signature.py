@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def inputs(config: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def _source(path: Path, modified_ns: int) -> tuple[str, tuple[str, ...]]:
     """Digest of a file without its comments and docstrings, and the modules that it imports."""
     tree = ast.parse(path.read_bytes(), filename=str(path))

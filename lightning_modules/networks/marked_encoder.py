@@ -48,6 +48,9 @@ class MarkedEncoder(nn.Module):
         if frozen_layers > len(layers):
             raise ValueError(f"model.frozen_layers is {frozen_layers} but the encoder has {len(layers)} layers")
         sources = tokenizer.convert_tokens_to_ids(list(tag_pieces))
+        unknown = [piece for piece, index in zip(tag_pieces, sources, strict=True) if index == tokenizer.unk_token_id]
+        if unknown:
+            raise ValueError(f"model.tag_pieces names {unknown[0]!r}, which the tokenizer does not have")
         tokenizer.add_tokens(list(TAGS))
         encoder.resize_token_embeddings(max(len(tokenizer), encoder.config.vocab_size), mean_resizing=False)
         self.tag_ids: list[int] = tokenizer.convert_tokens_to_ids(list(TAGS))

@@ -111,6 +111,10 @@ class LocalEngine:
         inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
         if str(ROOT) not in inherited:
             os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, inherited)])
+        # Locks of a cell that was killed, or left by os._exit, are cleaned up at the end: no news for the terminal.
+        quiet = "ignore:resource_tracker:UserWarning"
+        if quiet not in os.environ.get("PYTHONWARNINGS", ""):
+            os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), quiet)))
         self._warm = tuple(warm)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(warm))
@@ -124,7 +128,8 @@ class LocalEngine:
         """Forks a worker for the job."""
         slot = min(set(range(self.slots)) - {entry.slot for entry in self._running.values()})
         gpu = self._gpus[slot % len(self._gpus)] if self._gpus else None
-        process = self._context.Process(target=worker, args=(job, self._work, gpu, self._warm), name=f"cell {job.signature}")
+        arguments = (job, self._work, gpu, self._warm)
+        process = self._context.Process(target=worker, args=arguments, name=f"cell {job.signature}")
         try:
             process.start()
         except (OSError, EOFError) as error:

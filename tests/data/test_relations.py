@@ -53,6 +53,7 @@ def test_a_tagged_row_becomes_an_example():
         "<e1></e1> <e2>b</e2>",
         "</e1>a<e1> <e2>b</e2>",
         "<e1>a</e1> <e2>b",
+        "<e1>a</e1> b</e1> <e2>c</e2>",
         "<e1>a <e2>b</e1> c</e2>",
     ],
 )

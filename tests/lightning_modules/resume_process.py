@@ -1,4 +1,4 @@
-"""A training in a process of its own, to be killed: `python -m tests.lightning_modules.resume_process FOLDER TOKENIZER KIND`.
+"""A training in a process of its own, to be killed: run as a module with FOLDER, TOKENIZER, its SIZE and KIND.
 
 Writes ``steps.jsonl`` (the example ids of every step, flushed as they are collated) and ``log.jsonl`` (metrics).
 """
@@ -55,8 +55,17 @@ def train(folder, tokenizer, kind, *, checkpoint_every=0.0001, progress=None):
     module.folder = folder
     data = Corpus(seed=3, batch_size=4)
     module.attach(data)
-    fit(module, data, folder=folder, max_epochs=EPOCHS, accelerator="cpu", checkpoint_every=checkpoint_every, log_every=1,
-        loggers=[LinesLogger(folder / "log.jsonl")], progress=progress)
+    fit(
+        module,
+        data,
+        folder=folder,
+        max_epochs=EPOCHS,
+        accelerator="cpu",
+        checkpoint_every=checkpoint_every,
+        log_every=1,
+        loggers=[LinesLogger(folder / "log.jsonl")],
+        progress=progress,
+    )
     return module
 
 

@@ -1,5 +1,6 @@
 """Training that is killed at any step and resumed ends in the same bits, and sees every batch exactly once."""
 
+import itertools
 import json
 import math
 import os
@@ -73,7 +74,9 @@ def test_a_training_that_broke_off_ends_in_the_same_bits(kind, at, tokenizer, tm
     if at == STEPS - 1:
         train(tmp_path, tokenizer, kind)
         (tmp_path / "model.safetensors").unlink()
-        (tmp_path / "steps.jsonl").write_text("\n".join((tmp_path / "steps.jsonl").read_text().splitlines()[:-1]) + "\n")
+        (tmp_path / "steps.jsonl").write_text(
+            "\n".join((tmp_path / "steps.jsonl").read_text().splitlines()[:-1]) + "\n"
+        )
     else:
         with pytest.raises(Stop):
             train(tmp_path, tokenizer, kind, progress=stop)
@@ -97,8 +100,15 @@ def test_every_epoch_sees_every_example_once(undisturbed):
 
 def test_a_killed_process_resumes_to_the_same_weights_and_metrics(tokenizer, tmp_path, undisturbed):
     whole = undisturbed("marked")
-    command = [sys.executable, "-m", "tests.lightning_modules.resume_process", str(tmp_path), str(tokenizer[0]),
-               str(tokenizer[1]), "marked"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.lightning_modules.resume_process",
+        str(tmp_path),
+        str(tokenizer[0]),
+        str(tokenizer[1]),
+        "marked",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     target = random.randrange(2, STEPS - 4)
@@ -162,7 +172,7 @@ def test_metrics_of_the_log(undisturbed):
     peak = max(row["train/learning_rate"] for row in rows)
     assert peak == pytest.approx(3e-3) and rows[0]["train/learning_rate"] < peak / 2
     assert rows[-1]["train/learning_rate"] < peak / 10
-    assert all(later["train/tokens"] > row["train/tokens"] for row, later in zip(rows, rows[1:], strict=False))
+    assert all(later["train/tokens"] > row["train/tokens"] for row, later in itertools.pairwise(rows))
     assert rows[-1]["train/loss"] < rows[0]["train/loss"] / 2
 
 
@@ -185,13 +195,27 @@ def test_a_loss_that_is_not_finite_stops_the_training(tokenizer, tmp_path):
 def test_max_steps_and_fractions_of_epochs(tokenizer, tmp_path):
     module, data = module_of(tokenizer)
     seen = []
-    fit(module, data, folder=tmp_path, max_steps=5, accelerator="cpu", checkpoint_every=None,
-        progress=lambda done, total: seen.append((done, total)))
+    fit(
+        module,
+        data,
+        folder=tmp_path,
+        max_steps=5,
+        accelerator="cpu",
+        checkpoint_every=None,
+        progress=lambda done, total: seen.append((done, total)),
+    )
     assert seen == [(step, 5) for step in range(1, 6)]
     module, data = module_of(tokenizer)
     seen.clear()
-    fit(module, data, folder=tmp_path / "other", max_epochs=0.67, accelerator="cpu", checkpoint_every=None,
-        progress=lambda done, total: seen.append((done, total)))
+    fit(
+        module,
+        data,
+        folder=tmp_path / "other",
+        max_epochs=0.67,
+        accelerator="cpu",
+        checkpoint_every=None,
+        progress=lambda done, total: seen.append((done, total)),
+    )
     assert seen[-1] == (2, 2)
 
 
@@ -214,7 +238,9 @@ def test_only_trained_weights_are_saved_and_loaded_back(tokenizer, tmp_path):
     fresh, _ = module_of(tokenizer, frozen_layers=1)
     prompts = [prompt.text for prompt in data.prompts("train")]
     module.network.eval(), fresh.network.eval()
-    assert not torch.equal(fresh.network.score(prompts, data.labels).sums, module.network.score(prompts, data.labels).sums)
+    assert not torch.equal(
+        fresh.network.score(prompts, data.labels).sums, module.network.score(prompts, data.labels).sums
+    )
     fresh.load_weights(tmp_path)
     assert torch.equal(fresh.network.score(prompts, data.labels).sums, module.network.score(prompts, data.labels).sums)
 
@@ -234,8 +260,15 @@ def test_gradient_clipping_bounds_the_step_and_logs_the_norm_before(tokenizer, t
     norms = {}
     for clip in (None, 1e-6):
         module, data = module_of(tokenizer, optimiser=optimiser(schedule="constant", warmup=0.0))
-        fit(module, data, folder=tmp_path / str(clip), max_steps=1, accelerator="cpu", gradient_clip=clip,
-            checkpoint_every=None)
+        fit(
+            module,
+            data,
+            folder=tmp_path / str(clip),
+            max_steps=1,
+            accelerator="cpu",
+            gradient_clip=clip,
+            checkpoint_every=None,
+        )
         norms[clip] = float(module.step_metrics["train/gradient_norm"])
     assert norms[None] == norms[1e-6] > 1e-3
 

@@ -72,8 +72,12 @@ class Corpus:
 
     def train_dataloader(self):
         return StepLoader(
-            self.prompts("train"), batch_size=self.batch_size, seed=self.seed, collate=self.collate,
-            length=lambda prompt: len(prompt.text), start_step=self.start_step,
+            self.prompts("train"),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            collate=self.collate,
+            length=lambda prompt: len(prompt.text),
+            start_step=self.start_step,
         )
 
 
@@ -95,18 +99,51 @@ def optimiser(**options):
 def tiny(kind, tokenizer, **options):
     """A model config of each kind, two layers of width 32."""
     folder, size = tokenizer
-    shared = {"weights": None, "tokenizer": {"weights": str(folder)}, "optimiser": options.pop("optimiser", optimiser())}
+    shared = {
+        "weights": None,
+        "tokenizer": {"weights": str(folder)},
+        "optimiser": options.pop("optimiser", optimiser()),
+    }
     if kind == "marked":
-        sizes = {"model_type": "bert", "vocab_size": size, "hidden_size": 32, "num_hidden_layers": 2,
-                 "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 128}
-        return MarkedGenerator(architecture=sizes, decoder_heads=2, decoder_feedforward=64, **shared, **options)
+        sizes = {
+            "model_type": "bert",
+            "vocab_size": size,
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+            "max_position_embeddings": 128,
+        }
+        return MarkedGenerator(
+            **{"architecture": sizes, "decoder_heads": 2, "decoder_feedforward": 64, **shared, **options}
+        )
     if kind == "seq2seq":
-        sizes = {"model_type": "t5", "vocab_size": size, "d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2,
-                 "num_heads": 2, "decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 3}
+        sizes = {
+            "model_type": "t5",
+            "vocab_size": size,
+            "d_model": 32,
+            "d_kv": 16,
+            "d_ff": 64,
+            "num_layers": 2,
+            "num_heads": 2,
+            "decoder_start_token_id": 0,
+            "pad_token_id": 0,
+            "eos_token_id": 3,
+        }
     else:
-        sizes = {"model_type": "llama", "vocab_size": size, "hidden_size": 32, "intermediate_size": 64,
-                 "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "pad_token_id": 0,
-                 "bos_token_id": 2, "eos_token_id": 3, "max_position_embeddings": 256}
+        sizes = {
+            "model_type": "llama",
+            "vocab_size": size,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "pad_token_id": 0,
+            "bos_token_id": 2,
+            "eos_token_id": 3,
+            "max_position_embeddings": 256,
+        }
     return Pretrained(kind=kind, architecture=sizes, prompt_limit=128, **{**shared, **options})
 
 

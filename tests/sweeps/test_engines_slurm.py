@@ -97,22 +97,26 @@ def test_a_preempted_cell_is_requeued_by_slurm_and_goes_on_from_its_checkpoint(s
     result = session("preemption")
     assert result["finished"] == ["a"] and result["preempted_by"]
     assert result["retried"] == 0 and result["arrays"] == 1, "Slurm's requeue was to do it, not a new submission"
-    check_resumed(result["history"], STEPS)
+    starts = check_resumed(result["history"], STEPS)
+    assert len({words[7] for words in starts}) == 1, "the same job, started again"
 
 
 @pytest.mark.slow
 def test_a_cell_at_its_time_limit_requeues_itself_and_goes_on(session):
     result = session("time_limit")
-    assert result["finished"] == ["a"] and result["retried"] == 0 and result["arrays"] == 1
-    check_resumed(result["history"], 180)
+    # Slurm may warn a minute early, while the interpreter still starts: then the driver's retry does it.
+    assert result["finished"] == ["a"] and result["retried"] <= 1
+    starts = check_resumed(result["history"], 180)
+    assert len({words[7] for words in starts}) < len(starts), "some start was to be a requeue of the same job"
 
 
 def check_resumed(history, count):
     starts = [line.split() for line in history if line.startswith("started")]
     steps = [line for line in history if line.startswith("step")]
-    assert len(starts) > 1 and len({words[7] for words in starts}) == 1, "the same job, started again"
+    assert len(starts) > 1
     assert len(set(steps)) == count and len(steps) <= count + len(starts) - 1
     assert history.count("completed") == 1
+    return starts
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def test_cells_fork_from_a_single_thread_without_cuda_with_everything_imported(t
     script.write_text(DRIVER)
     here = Path(__file__).parent
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": f"{here.parents[1]}:{here}"}
-    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=240,
+    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=900,
                           env=environment)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

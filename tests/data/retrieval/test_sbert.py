@@ -78,6 +78,8 @@ def test_embeddings_are_a_stage_that_is_built_once(retriever):
     assert [kind for kind, _ in built] == ["embeddings", "embeddings"] and seen == [(4, 4)]
     assert hits.indices[0][0] == 3 and set(hits.indices[0][:3]) == {1, 2, 3} and set(hits.indices[0][3:]) == {-1}
     assert hits.indices[1][0] == 2 and hits.scores[1][0] == pytest.approx(1.0, abs=1e-5)
+    # What is banned is made up for: three are asked for, three come.
+    assert -1 not in retriever.search(["a rope"], 3, [[0]]).indices
     # Equal sentences tie: the lower position comes first.
     assert retriever.search(["a rope"], 2).indices[0].tolist() == [0, 3]
 

@@ -1,7 +1,5 @@
 """What holds for every architecture: masks, scores that equal brute force, padding without influence."""
 
-import math
-
 import pytest
 import torch
 
@@ -9,7 +7,6 @@ from lightning_modules.losses.logps import IGNORED
 from tests.lightning_modules.tiny_models import KINDS, LABELS, SENTENCES, tiny
 
 PROMPTS = [text for text, _ in SENTENCES]
-WRITTEN = {"marked": "Cause-Effect(e1,e2)", "seq2seq": "cause - effect ( e1, e2 )", "causal": "cause - effect ( e1, e2 )"}
 
 
 @pytest.fixture(params=KINDS)
@@ -70,33 +67,9 @@ def test_generation_does_not_depend_on_the_other_prompts_of_the_batch(network):
 
 def test_too_long_a_prompt_is_refused_not_cut(network):
     text = "<e1>a</e1> <e2>b</e2> " + "word " * 200
-    with pytest.raises(ValueError, match="prompt has .* tokens but the model reads at most"):
+    with pytest.raises(ValueError, match=r"prompt has \d+ tokens but the model reads at most"):
         network.collate([text], ["Other"])
     assert network.count_tokens(text) > network.prompt_limit
-
-
-def test_memorised_labels_are_written_and_scored_best(request, network):
-    torch.manual_seed(0)
-    answers = [LABELS[at] for _, at in SENTENCES]
-    batch = network.collate(PROMPTS, answers)
-    optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=1e-2)
-    loss = math.inf
-    for _ in range(120):
-        values, mask = network.answer_logps(batch)
-        loss = -values.sum(-1).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        if loss < 0.05:
-            break
-    assert loss < 0.1
-    best = network.score(PROMPTS, LABELS).sums.argmax(-1).tolist()
-    assert [LABELS[index] for index in best] == answers
-    kind = request.node.callspec.params["network"]
-    written = network.generate(PROMPTS, max_tokens=16)
-    assert written[0] == WRITTEN[kind]
-    assert [text.replace(" ", "").lower() for text in written] == [label.lower() for label in answers]
 
 
 def test_labels_outside_the_answer_are_ignored(network):

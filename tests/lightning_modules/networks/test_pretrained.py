@@ -93,7 +93,9 @@ def test_prompts_are_wrapped_and_answers_prefixed(tokenizer):
     network = tiny("causal", tokenizer, prompt_wrapper="( {prompt} ) the", answer_prefix="to ").build()
     plain = tiny("causal", tokenizer).build()
     vocabulary = network.tokenizer.get_vocab()
-    assert network.prompt_ids(["cause"])[0] == [vocabulary[piece] for piece in ("[CLS]", "(", "cause", ")", "the", "[SEP]")]
+    assert network.prompt_ids(["cause"])[0] == [
+        vocabulary[piece] for piece in ("[CLS]", "(", "cause", ")", "the", "[SEP]")
+    ]
     assert network.answer_ids(["cause"]) == [[vocabulary["to"], *plain.answer_ids(["cause"])[0]]]
     assert network.count_tokens("cause") == 6 and plain.count_tokens("cause") == 3
 
@@ -112,8 +114,14 @@ def test_prompts_are_wrapped_and_answers_prefixed(tokenizer):
     ],
 )
 def test_bad_options_are_refused(options, said, tokenizer):
-    good = {"kind": "causal", "weights": None, "tokenizer": {"weights": str(tokenizer[0])}, "prompt_limit": 64,
-            "architecture": {"model_type": "llama"}, "optimiser": optimiser()}
+    good = {
+        "kind": "causal",
+        "weights": None,
+        "tokenizer": {"weights": str(tokenizer[0])},
+        "prompt_limit": 64,
+        "architecture": {"model_type": "llama"},
+        "optimiser": optimiser(),
+    }
     with pytest.raises(ValueError, match=said):
         Pretrained(**{**good, **options}).build()
 
@@ -121,8 +129,15 @@ def test_bad_options_are_refused(options, said, tokenizer):
 def test_nf4_without_cuda_is_refused_in_one_line(tokenizer, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     lora = Lora(r=2, alpha=4, dropout=0.0, target_modules=["q_proj"])
-    model = Pretrained(kind="causal", weights="anything", prompt_limit=64, architecture={"model_type": "llama"},
-                       lora=lora, quantisation="nf4", optimiser=optimiser())
+    model = Pretrained(
+        kind="causal",
+        weights="anything",
+        prompt_limit=64,
+        architecture={"model_type": "llama"},
+        lora=lora,
+        quantisation="nf4",
+        optimiser=optimiser(),
+    )
     with pytest.raises(ValueError, match="needs a CUDA device"):
         model.build()
 
@@ -135,7 +150,12 @@ def test_a_tokenizer_larger_than_the_vocabulary_is_refused(tokenizer):
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"r": 0}, "lora.r"), ({"alpha": 0}, "alpha"), ({"dropout": 1.0}, "dropout"), ({"target_modules": []}, "target_modules")],
+    [
+        ({"r": 0}, "lora.r"),
+        ({"alpha": 0}, "alpha"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"target_modules": []}, "target_modules"),
+    ],
 )
 def test_bad_lora_options_are_refused(options, said):
     with pytest.raises(ValueError, match=said):

@@ -1,0 +1,99 @@
+"""What is special about the generator on a sentence encoder: tags, frozen layers, shapes without an inventory."""
+
+import pytest
+import torch
+
+from lightning_modules.networks.marked_encoder import TAGS
+from tests.lightning_modules.tiny_models import LABELS, SENTENCES, tiny
+
+PROMPTS = [text for text, _ in SENTENCES]
+
+
+def build(tokenizer, **options):
+    torch.manual_seed(0)
+    return tiny("marked", tokenizer, **options).build()
+
+
+def test_each_tag_is_one_token_that_starts_from_its_piece(tokenizer):
+    encoder = build(tokenizer, tag_pieces=["[", "]", "(", ")"]).encoder
+    table = encoder.encoder.get_input_embeddings().weight
+    pieces = encoder.tokenizer.convert_tokens_to_ids(["[", "]", "(", ")"])
+    for tag, own, piece in zip(TAGS, encoder.tag_ids, pieces, strict=True):
+        assert encoder.tokenizer.tokenize(f"a {tag}b") == ["a", tag, "b"]
+        assert own != piece and torch.equal(table[own], table[piece])
+
+
+def test_the_pair_is_read_at_the_first_two_tags(tokenizer):
+    encoder = build(tokenizer).encoder.eval()
+    text = "the <e1>cause</e1> of <e2>effect</e2>\nSimilar: <e2>topic</e2> about <e1>message</e1>"
+    reading = encoder.read(encoder.collate(encoder.ids([text])))
+    tokens = encoder.tokenizer.convert_ids_to_tokens(encoder.ids([text])[0])
+    states = reading.states[0]
+    expected = torch.cat([states[tokens.index("<e1>")], states[tokens.index("<e2>")]])
+    assert torch.equal(reading.pair[0], expected) and tokens.count("<e1>") == 2
+
+
+def test_a_prompt_without_tags_is_refused(tokenizer):
+    network = build(tokenizer)
+    with pytest.raises(ValueError, match="lacks <e1> or <e2>"):
+        network.score(["no <e1>tags</e1> for the tail"], LABELS)
+
+
+def test_frozen_layers_neither_train_nor_drop_out(tokenizer):
+    network = build(tokenizer, frozen_layers=1, dropout=0.5, decoder_dropout=0.0).train()
+    layers = network.encoder.encoder.encoder.layer
+    frozen = {id(value) for value in [*network.encoder.encoder.embeddings.parameters(), *layers[0].parameters()]}
+    assert all(value.requires_grad is (id(value) not in frozen) for value in network.parameters())
+    assert not layers[0].training and not network.encoder.encoder.embeddings.training and layers[1].training
+    values, _ = network.answer_logps(network.collate(PROMPTS, [LABELS[0]] * len(PROMPTS)))
+    (-values.sum()).backward()
+    assert all((value.grad is None) is (id(value) in frozen) for value in network.parameters())
+
+
+def test_depths_and_new_weights(tokenizer):
+    network = build(tokenizer)
+    depths = {name: network.depth(name) for name, _ in network.named_parameters() if name.startswith("encoder.")}
+    assert {depths[name] for name in depths if "layer.1." in name} == {0}
+    assert {depths[name] for name in depths if "layer.0." in name} == {1}
+    assert {depths[name] for name in depths if "embeddings" in name} == {2}
+    assert all(network.is_new(name) is name.startswith("decoder.") for name, _ in network.named_parameters())
+
+
+def test_shapes_do_not_depend_on_the_inventory(tokenizer):
+    """So that a general model trained on other relations can be loaded for these."""
+    network = build(tokenizer).eval()
+    other = (
+        "part of",
+        "located in or next to body of water",
+        "gene_found_in_organism",
+        "USED-FOR",
+        "per:city_of_birth",
+    )
+    assert network.score(PROMPTS[:1], other).sums.shape == (1, 5)
+    assert network.score(PROMPTS[:1], LABELS).sums.shape == (1, 4)
+
+
+def test_an_answer_longer_than_the_positions_is_refused(tokenizer):
+    network = build(tokenizer, max_answer_pieces=6)
+    with pytest.raises(ValueError, match="at most 6"):
+        network.score(PROMPTS[:1], ["zzzzzzzz"])
+    assert len(network.generate(PROMPTS[:1], max_tokens=50)) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"frozen_layers": 3}, "frozen_layers is 3 but the encoder has 2"),
+        ({"frozen_layers": -1}, "frozen_layers"),
+        ({"decoder_layers": 0}, "decoder_layers"),
+        ({"decoder_heads": 5}, "decoder_heads"),
+        ({"decoder_dropout": 1.0}, "decoder_dropout"),
+        ({"max_answer_pieces": 0}, "max_answer_pieces"),
+        ({"tag_pieces": ["["]}, "tag_pieces"),
+        ({"tag_pieces": ["[", "]", "{", "no such piece"]}, "no such piece"),
+        ({"weights": "does/not/exist/at all"}, "does/not/exist"),
+    ],
+)
+def test_bad_options_are_refused(options, said, tokenizer):
+    with pytest.raises((ValueError, FileNotFoundError), match=said):
+        build(tokenizer, **options)
