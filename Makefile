@@ -7,6 +7,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RAY_STAMP := $(VENV)/.installed-ray
 # faiss comes in two builds that exclude each other: the GPU one where there is a GPU.
 FAISS := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 GRID = $(BIN)/papergrid
@@ -29,6 +30,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[$(FAISS),encoders,dev]'
 	@touch $@
 
+$(RAY_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[ray]'
+	@touch $@
+
 .PHONY: setup
 setup: $(STAMP)  ## make .venv with everything in it
 
@@ -41,8 +46,12 @@ test: $(STAMP)  ## fast tests (under ten minutes)
 	@$(BIN)/python -m pytest
 
 .PHONY: test-all
-test-all: test  ## the fast tests, then the slow ones (Slurm and Ray included; under 45 minutes)
-	@$(BIN)/python -m pytest -m slow
+test-all: test $(RAY_STAMP)  ## the fast tests, then the slow ones (Slurm and Ray included; under 45 minutes)
+	@$(BIN)/python -m pytest -m slow --durations=15
+
+.PHONY: chaos
+chaos: $(STAMP) $(RAY_STAMP)  ## kill a running sweep 60 times and compare its table (ARGS='--engine all' takes long)
+	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 .PHONY: check
 check: $(STAMP)  ## lint, format and types (under a minute)

@@ -186,6 +186,10 @@ class RelationData(lightning.LightningDataModule):
         self.examples(split)
         return self._neighbours[split]
 
+    def label_of(self, output: str) -> str:
+        """The label that a generated text names by the refinement rule, or "" (see ``data.refinement``)."""
+        return label_of(output, self.labels)
+
     def lookup(self, example_id: str) -> RelationExample:
         """The training example of that id (as neighbours name it); ``ValueError`` where there is none."""
         self.examples("train")

@@ -122,8 +122,13 @@ def sweep(arguments: Sequence[str]) -> int:
 
     selection = select(arguments)
     show_plan(selection, as_json=False, every_cell=False)
-    status = run(selection.cells, selection.ledger, sweep=selection.definition.name, paper=selection.definition.paper,
-                 drifted=selection.drifted)
+    status = run(
+        selection.cells,
+        selection.ledger,
+        sweep=selection.definition.name,
+        paper=selection.definition.paper,
+        drifted=selection.drifted,
+    )
     if "--quiet" not in selection.request.flags:
         _table(selection)
     return status
@@ -149,8 +154,10 @@ def run(
     engine = engines.make(first["engine"], int(first["threads"]))
     say("checking the cells (a first start imports everything once, about ten seconds)")
     check_in_worker([cell.config for cell in missing])
-    jobs = [Job.of(cell, ledger.outputs, sweep=sweep, paper=paper, rows=tuple(dict.fromkeys(rows[cell.signature])))
-            for cell in missing]
+    jobs = [
+        Job.of(cell, ledger.outputs, sweep=sweep, paper=paper, rows=tuple(dict.fromkeys(rows[cell.signature])))
+        for cell in missing
+    ]
     with Live(missing, ledger) as live:
         outcome = drive(jobs, engine, ledger.stages, retries=int(first["engine"].get("retries", 2)), watch=live.update)
     for signature, reason in outcome.failed.items():
@@ -158,8 +165,10 @@ def run(
     if outcome.stopped_early:
         say(f"stopped early: the first {len(outcome.failed)} cells all failed alike ({outcome.stopped_early})")
     if outcome.failed:
-        say("mend the cause and give the same command again: finished cells are kept; "
-            f"{ledger.outputs}/runs/<signature>/failed.json holds the traceback")
+        say(
+            "mend the cause and give the same command again: finished cells are kept; "
+            f"{ledger.outputs}/runs/<signature>/failed.json holds the traceback"
+        )
     return 1 if outcome.failed else 0
 
 
@@ -210,8 +219,10 @@ def demo(arguments: Sequence[str]) -> int:
         say("demo: relation extraction on SemEval-2010 Task 8, a cut-down grid")
     except DataNotFoundError:
         where = ["data=samples"]
-        say("demo: SemEval-2010 Task 8 is not on this machine, so this runs on data/samples: 314 training and 122 test "
-            "sentences written for this project. It shows that everything works; its numbers are no benchmark")
+        say(
+            "demo: SemEval-2010 Task 8 is not on this machine, so this runs on data/samples: 314 training and 122 test "
+            "sentences written for this project. It shows that everything works; its numbers are no benchmark"
+        )
     return sweep(["sweep=re/demo", "scale=tiny", *where, *arguments])
 
 
@@ -290,8 +301,14 @@ def _through_hydra(arguments: Sequence[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "plan": plan, "sweep": sweep, "status": status, "table": table, "verify": verify, "stages": stages,
-    "list": list_sweeps, "demo": demo,
+    "plan": plan,
+    "sweep": sweep,
+    "status": status,
+    "table": table,
+    "verify": verify,
+    "stages": stages,
+    "list": list_sweeps,
+    "demo": demo,
 }
 
 
@@ -314,8 +331,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _complain(error)
     except KeyboardInterrupt:
-        print("\npapergrid: stopped; what was finished is kept, the same command goes on from the newest checkpoints",
-              file=sys.stderr)
+        print(
+            "\npapergrid: stopped; what was finished is kept, the same command goes on from the newest checkpoints",
+            file=sys.stderr,
+        )
         return 130
 
 

@@ -116,8 +116,12 @@ def load(name: str) -> Definition:
 def parse(name: str, raw: Any, path: Path = Path()) -> Definition:
     """Turns the parsed YAML of a sweep into a checked ``Definition``."""
     where = f"sweep {name}"
-    _keys(raw, where, required={"paper", "title", "question", "seeds", "grid", "table"},
-          optional={"base", "scales", "published", "published_on", "claims", "notes", "full"})
+    _keys(
+        raw,
+        where,
+        required={"paper", "title", "question", "seeds", "grid", "table"},
+        optional={"base", "scales", "published", "published_on", "claims", "notes", "full"},
+    )
     arms = []
     for number, arm in enumerate(raw["grid"], start=1):
         _keys(arm, f"{where}, grid entry {number}", required={"row", "overrides"}, optional={"seeds"})
@@ -128,29 +132,45 @@ def parse(name: str, raw: Any, path: Path = Path()) -> Definition:
             raise UserError(f"{where} changes the scale {scale!r}: {nearest(scale, SCALES)}")
         _keys(change, f"{where}, scale {scale}", optional={"base", "seeds", "leave_out", "note"})
         scales[scale] = ScaleChange(
-            tuple(change.get("base") or ()), _seeds(change.get("seeds"), where), tuple(change.get("leave_out") or ()),
+            tuple(change.get("base") or ()),
+            _seeds(change.get("seeds"), where),
+            tuple(change.get("leave_out") or ()),
             change.get("note", ""),
         )
     _keys(raw["table"], f"{where}, table", required={"columns"})
     definition = Definition(
-        name=name, paper=raw["paper"], title=raw["title"], question=raw["question"], base=tuple(raw.get("base") or ()),
-        seeds=_seeds(raw["seeds"], where) or (), arms=tuple(arms), scales=scales, columns=tuple(raw["table"]["columns"]),
-        published=tuple(raw.get("published") or ()), claims=tuple(raw.get("claims") or ()),
-        notes=tuple(raw.get("notes") or ()), full=raw.get("full"),
-        published_on=raw.get("published_on"), path=path,
+        name=name,
+        paper=raw["paper"],
+        title=raw["title"],
+        question=raw["question"],
+        base=tuple(raw.get("base") or ()),
+        seeds=_seeds(raw["seeds"], where) or (),
+        arms=tuple(arms),
+        scales=scales,
+        columns=tuple(raw["table"]["columns"]),
+        published=tuple(raw.get("published") or ()),
+        claims=tuple(raw.get("claims") or ()),
+        notes=tuple(raw.get("notes") or ()),
+        full=raw.get("full"),
+        published_on=raw.get("published_on"),
+        path=path,
     )
     known = {row for arm in definition.arms for row, _ in arm.points()}
     for change in scales.values():
         for row in change.leave_out:
             if row not in {arm.row for arm in arms}:
-                raise UserError(f"{where} leaves out the unknown row {row!r}: {nearest(row, [arm.row for arm in arms])}")
+                raise UserError(
+                    f"{where} leaves out the unknown row {row!r}: {nearest(row, [arm.row for arm in arms])}"
+                )
     for entry in (*definition.published, *definition.claims):
         for key in ("row", "left", "right"):
             if isinstance(entry.get(key), str) and entry[key] not in known:
                 raise UserError(f"{where} speaks of the unknown row {entry[key]!r}: {nearest(entry[key], known)}")
         if "column" in entry and entry["column"] not in definition.columns:
-            raise UserError(f"{where} speaks of the unknown column {entry['column']!r}: "
-                            f"{nearest(entry['column'], definition.columns)}")
+            raise UserError(
+                f"{where} speaks of the unknown column {entry['column']!r}: "
+                f"{nearest(entry['column'], definition.columns)}"
+            )
     return definition
 
 
@@ -171,8 +191,12 @@ def _seeds(value: Any, where: str) -> tuple[int, ...] | None:
     return tuple(value)
 
 
-def _keys(value: Any, where: str, required: set[str] | frozenset[str] = frozenset(),
-          optional: set[str] | frozenset[str] = frozenset()) -> None:
+def _keys(
+    value: Any,
+    where: str,
+    required: set[str] | frozenset[str] = frozenset(),
+    optional: set[str] | frozenset[str] = frozenset(),
+) -> None:
     if not isinstance(value, Mapping):
         raise UserError(f"{where} is {type(value).__name__}, not a mapping of {', '.join(sorted(required | optional))}")
     for key in value:

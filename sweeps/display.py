@@ -74,15 +74,35 @@ def show_plan(selection: Selection, *, as_json: bool, every_cell: bool) -> None:
     alone = sum(cost.seconds for cost, _ in bases.values())
     wall = max(alone + (work - alone) / width, max((costs[cell.signature].seconds for cell in open_cells), default=0.0))
     if as_json:
-        print(json.dumps({
-            "sweep": selection.definition.name, "scale": selection.request.scale, "workers": width,
-            "cells": [{"row": cell.row, "seed": cell.seed, "signature": cell.signature, "training": cell.training,
-                       "state": states[cell.signature], "needs": list(cell.needs), **asdict(costs[cell.signature])}
-                      for cell in cells],
-            "base_models": [{"training": key, "shared_by": sharing, **asdict(cost)}
-                            for key, (cost, sharing) in bases.items()],
-            "cell_seconds": work, "wall_seconds": wall, "range": [low / width, high / width],
-        }, indent=1))
+        print(
+            json.dumps(
+                {
+                    "sweep": selection.definition.name,
+                    "scale": selection.request.scale,
+                    "workers": width,
+                    "cells": [
+                        {
+                            "row": cell.row,
+                            "seed": cell.seed,
+                            "signature": cell.signature,
+                            "training": cell.training,
+                            "state": states[cell.signature],
+                            "needs": list(cell.needs),
+                            **asdict(costs[cell.signature]),
+                        }
+                        for cell in cells
+                    ],
+                    "base_models": [
+                        {"training": key, "shared_by": sharing, **asdict(cost)}
+                        for key, (cost, sharing) in bases.items()
+                    ],
+                    "cell_seconds": work,
+                    "wall_seconds": wall,
+                    "range": [low / width, high / width],
+                },
+                indent=1,
+            )
+        )
         return
     console = Console()
     table = Table(title=f"{selection.definition.name} at {selection.request.scale} scale", title_justify="left")
@@ -94,8 +114,14 @@ def show_plan(selection: Selection, *, as_json: bool, every_cell: bool) -> None:
     if every_cell:
         for cell in selection.cells:
             cost = costs[cell.signature]
-            table.add_row(cell.row, str(cell.seed), cell.signature, states[cell.signature], _range(cost),
-                          f"{cost.mebibytes / 1024:.1f} GiB")
+            table.add_row(
+                cell.row,
+                str(cell.seed),
+                cell.signature,
+                states[cell.signature],
+                _range(cost),
+                f"{cost.mebibytes / 1024:.1f} GiB",
+            )
     else:
         for row in dict.fromkeys(cell.row for cell in selection.cells):
             own = [cell for cell in selection.cells if cell.row == row]
@@ -112,7 +138,10 @@ def show_plan(selection: Selection, *, as_json: bool, every_cell: bool) -> None:
         f"{len(cells)} cells{f' ({shared} more are shared)' if shared else ''}, {len(open_cells)} to run: "
         f"{len(open_cells)} cells x {work / max(1, len(open_cells)):.0f} s = {duration(work)} of work, about "
         f"{duration(wall)} on {width} worker{'s' if width > 1 else ''} "
-        f"(between {duration(low / width)} and {duration(high / width)})", highlight=False, soft_wrap=True)
+        f"(between {duration(low / width)} and {duration(high / width)})",
+        highlight=False,
+        soft_wrap=True,
+    )
     note = selection.definition.scales.get(selection.request.scale)
     for line in (*selection.definition.notes, *([note.note] if note and note.note else [])):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -145,8 +174,8 @@ class Live:
         """Stops drawing."""
         if self._live:
             self._live.stop()
-        say(f"{sum(self._ledger.state(cell) == 'done' for cell in self._cells.values())} of {len(self._cells)} cells done "
-            f"in {duration(time.monotonic() - self._begun)}")
+        done = sum(self._ledger.state(cell) == "done" for cell in self._cells.values())
+        say(f"{done} of {len(self._cells)} cells done in {duration(time.monotonic() - self._begun)}")
 
     def update(self, outcome: Outcome, running: list[Job]) -> None:
         """Redraws; called by the driver."""
@@ -160,8 +189,10 @@ class Live:
         left = sum(self._costs.values()) - known - sum(self._costs[signature] for signature in outcome.failed)
         # The prediction corrected by how long the finished cells really took.
         eta = left * (spent / known if known else 1.0 / max(1, len(running)))
-        head = (f"{done} of {total} cells done, {len(outcome.failed)} failed, {len(running)} running, "
-                f"{duration(spent)} so far, about {duration(eta)} left ({duration(eta * 0.7)}-{duration(eta * 1.5)})")
+        head = (
+            f"{done} of {total} cells done, {len(outcome.failed)} failed, {len(running)} running, "
+            f"{duration(spent)} so far, about {duration(eta)} left ({duration(eta * 0.7)}-{duration(eta * 1.5)})"
+        )
         doing = [(self._cells[job.signature], self._progress(job.signature)) for job in running]
         if self._live is None:
             say(head + "".join(f"; {cell.row} seed {cell.seed}: {what}" for cell, what in doing))
@@ -209,11 +240,25 @@ def show_status(selection: Selection, *, as_json: bool, watch: bool) -> None:
     """States by row, running cells with their newest metric, failures with their reasons."""
     while True:
         ledger, cells = selection.ledger, unique(selection.cells)
-        states = {cell.signature: "done" if cell.signature in selection.drifted else ledger.state(cell) for cell in cells}
+        states = {
+            cell.signature: "done" if cell.signature in selection.drifted else ledger.state(cell) for cell in cells
+        }
         if as_json:
-            print(json.dumps([{"row": cell.row, "seed": cell.seed, "signature": cell.signature,
-                               "state": states[cell.signature], "failure": ledger.failure(cell).get("reason")}
-                              for cell in cells], indent=1))
+            print(
+                json.dumps(
+                    [
+                        {
+                            "row": cell.row,
+                            "seed": cell.seed,
+                            "signature": cell.signature,
+                            "state": states[cell.signature],
+                            "failure": ledger.failure(cell).get("reason"),
+                        }
+                        for cell in cells
+                    ],
+                    indent=1,
+                )
+            )
             return
         console = Console()
         if watch and console.is_terminal:
@@ -228,15 +273,23 @@ def show_status(selection: Selection, *, as_json: bool, watch: bool) -> None:
         console.print(table)
         for cell in cells:
             if states[cell.signature] == "running":
-                console.print(f"running  {cell.row} seed {cell.seed}: {progress_of(ledger, cell.signature)}", highlight=False)
+                console.print(
+                    f"running  {cell.row} seed {cell.seed}: {progress_of(ledger, cell.signature)}", highlight=False
+                )
             elif states[cell.signature] == "failed":
                 failure = ledger.failure(cell)
-                console.print(f"failed   {cell.row} seed {cell.seed} ({failure.get('class')}): {failure.get('reason')}",
-                              highlight=False, markup=False)
+                console.print(
+                    f"failed   {cell.row} seed {cell.seed} ({failure.get('class')}): {failure.get('reason')}",
+                    highlight=False,
+                    markup=False,
+                )
         count = Counter(states.values())
         left = sum(ledger.cost(cell).seconds for cell in cells if states[cell.signature] != "done")
-        console.print(", ".join(f"{count[state]} {state}" for state in STATES if count[state])
-                      + (f"; about {duration(left)} of work left" if left else ""), highlight=False)
+        console.print(
+            ", ".join(f"{count[state]} {state}" for state in STATES if count[state])
+            + (f"; about {duration(left)} of work left" if left else ""),
+            highlight=False,
+        )
         if not watch or not any(state in ("running", "missing", "cached") for state in states.values()):
             return
         time.sleep(2.0)
@@ -247,8 +300,12 @@ def show_stages(outputs: Path, *, prune: bool) -> int:
     store = StageStore(outputs / "stages")
     needed = {read_json(path).get("training") for path in outputs.glob("runs/*/done.json")}
     if prune:
-        gone = store.prune(keep=lambda state: state.state == "done" and (state.kind != "training" or state.key in needed
-                                                                          or state.key in _bases(outputs)))
+        gone = store.prune(
+            keep=lambda state: (
+                state.state == "done"
+                and (state.kind != "training" or state.key in needed or state.key in _bases(outputs))
+            )
+        )
         for state in gone:
             print(f"deleted {state.kind}/{state.key} ({state.state}, {state.bytes / 2**20:.1f} MiB)")
         print(f"{len(gone)} stages deleted, {sum(state.bytes for state in gone) / 2**20:.1f} MiB freed")
@@ -257,8 +314,13 @@ def show_stages(outputs: Path, *, prune: bool) -> int:
     for name in ("kind", "key", "state", "size", "built in"):
         table.add_column(name)
     for state in store.states():
-        table.add_row(state.kind, state.key, state.state, f"{state.bytes / 2**20:.1f} MiB",
-                      duration(state.seconds) if state.seconds is not None else "")
+        table.add_row(
+            state.kind,
+            state.key,
+            state.state,
+            f"{state.bytes / 2**20:.1f} MiB",
+            duration(state.seconds) if state.seconds is not None else "",
+        )
     Console().print(table)
     return 0
 
@@ -266,4 +328,3 @@ def show_stages(outputs: Path, *, prune: bool) -> int:
 def _bases(outputs: Path) -> set[str]:
     """Training signatures of the base models that finished runs started from."""
     return {str(name) for path in outputs.glob("runs/*/receipt.json") for name in read_json(path).get("needs", [])}
-

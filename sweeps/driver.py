@@ -35,7 +35,11 @@ class Outcome:
 
 
 def drive(
-    jobs: Sequence[Job], engine: Engine, stages: StageStore, *, retries: int = 2,
+    jobs: Sequence[Job],
+    engine: Engine,
+    stages: StageStore,
+    *,
+    retries: int = 2,
     watch: Callable[[Outcome, list[Job]], None] = lambda outcome, running: None,
 ) -> Outcome:
     """Runs all jobs.
@@ -99,7 +103,11 @@ def _pause() -> Ended | None:
 
 
 def _startable(
-    waiting: Sequence[Job], running: dict[str, Job], slots: int, stages: StageStore, alone: set[str],
+    waiting: Sequence[Job],
+    running: dict[str, Job],
+    slots: int,
+    stages: StageStore,
+    alone: set[str],
     elsewhere: set[str],
 ) -> list[Job]:
     """Jobs to start now: as many as there are free slots, none that would only wait for a stage a running one builds,

@@ -93,8 +93,13 @@ class Ledger:
             predict = [entry["predict_share"] for entry in measured]
             middle = statistics.median(seconds) * (statistics.median(predict) if trained else 1.0)
             spread = max(0.15, (max(seconds) - min(seconds)) / (2 * statistics.median(seconds) or 1.0))
-            return Cost(middle, middle * (1 - spread), middle * (1 + spread),
-                        max(entry["mebibytes"] for entry in measured), "measured")
+            return Cost(
+                middle,
+                middle * (1 - spread),
+                middle * (1 + spread),
+                max(entry["mebibytes"] for entry in measured),
+                "measured",
+            )
         return self.prior(cell.config, trained)
 
     @staticmethod
@@ -117,14 +122,24 @@ class Ledger:
 
 def cost_kind(config: Mapping[str, Any]) -> str:
     """Cells of one kind are taken to cost the same per training row: method, model, prompt, neighbours, data set."""
+
     def name(section: str) -> str:
         value = config.get(section)
         return str(value.get("label", value.get("_target_", ""))) if isinstance(value, Mapping) else ""
 
     prompt = config.get("prompt") or {}
     tuned = (config.get("method") or {}).get("tune")
-    return "|".join((name("data"), name("method"), str(tuned), name("model"), name("retriever"), str(prompt.get("neighbours")),
-                     str(prompt.get("k"))))
+    return "|".join(
+        (
+            name("data"),
+            name("method"),
+            str(tuned),
+            name("model"),
+            name("retriever"),
+            str(prompt.get("neighbours")),
+            str(prompt.get("k")),
+        )
+    )
 
 
 def _size(config: Mapping[str, Any]) -> float:
@@ -134,10 +149,15 @@ def _size(config: Mapping[str, Any]) -> float:
     return float(rows) * float(trainer.get("max_epochs") or 1)
 
 
-def cost_record(config: Mapping[str, Any], seconds: float, predict_seconds: float, mebibytes: float) -> dict[str, float]:
+def cost_record(
+    config: Mapping[str, Any], seconds: float, predict_seconds: float, mebibytes: float
+) -> dict[str, float]:
     """What a finished cell leaves for later predictions."""
-    return {"seconds_per_row": seconds / _size(config), "predict_share": predict_seconds / max(seconds, 1e-9),
-            "mebibytes": mebibytes}
+    return {
+        "seconds_per_row": seconds / _size(config),
+        "predict_share": predict_seconds / max(seconds, 1e-9),
+        "mebibytes": mebibytes,
+    }
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Planning: from a sweep's name or a list of overrides to fully resolved, signed cells. Writes nothing, imports no torch.
+"""Planning: from a sweep or a list of overrides to fully resolved, signed cells. Writes nothing, imports no torch.
 
 Every cell is composed by Hydra. Cells that pick the same config groups share one composition; their plain value
 overrides are laid on a copy of it, which is what Hydra itself does after composing. A test holds that both ways agree.
@@ -146,7 +146,9 @@ class Composer:
                 node = node[part]
         if isinstance(node[last], dict):
             if value is not None and not isinstance(value, dict):
-                raise UserError(f"{key}={value!r} replaces a whole section by one value; it has {', '.join(node[last])}")
+                raise UserError(
+                    f"{key}={value!r} replaces a whole section by one value; it has {', '.join(node[last])}"
+                )
             value = value if value is None else {**node[last], **value}
         node[last] = value
 
@@ -240,8 +242,14 @@ class Planner:
         if (config.get("method") or {}).get("tune", True):
             needs = (*needs, training)
         return Cell(
-            row=row, seed=int(config["seed"]), overrides=full, config=config, blanked=blanked, training=training,
-            signature=signature.evaluation_signature(config, training), science=signature.science_signature(config),
+            row=row,
+            seed=int(config["seed"]),
+            overrides=full,
+            config=config,
+            blanked=blanked,
+            training=training,
+            signature=signature.evaluation_signature(config, training),
+            science=signature.science_signature(config),
             needs=needs,
         )
 

@@ -28,8 +28,11 @@ def _git(*arguments: str) -> str:
 def code_state() -> dict[str, str]:
     """Commit, and the patch of what is not committed (tracked files; ``git diff HEAD``)."""
     patch = _git("diff", "HEAD", "--binary")
-    return {"commit": _git("rev-parse", "HEAD").strip(), "patch": patch,
-            "patch_sha256": hashlib.sha256(patch.encode()).hexdigest() if patch else ""}
+    return {
+        "commit": _git("rev-parse", "HEAD").strip(),
+        "patch": patch,
+        "patch_sha256": hashlib.sha256(patch.encode()).hexdigest() if patch else "",
+    }
 
 
 @lru_cache(maxsize=1)
@@ -51,16 +54,29 @@ def hardware() -> dict[str, Any]:
     if Path("/proc/cpuinfo").is_file():
         lines = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
         model = lines[0].partition(":")[2].strip() if lines else model
-    return {"system": platform.platform(), "processor": model, "cores": os.cpu_count(),
-            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1), "python": platform.python_version()}
+    return {
+        "system": platform.platform(),
+        "processor": model,
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "python": platform.python_version(),
+    }
 
 
 def new(job: dict[str, Any], inputs: dict[str, str], previous: dict[str, Any]) -> dict[str, Any]:
     """Receipt at the start of an attempt; attempts of earlier receipts are carried on."""
     state = code_state()
     return {
-        "signature": job["signature"], "training": job["training"], "science": job["science"],
-        "commit": state["commit"], "patch_sha256": state["patch_sha256"], "inputs": inputs, "packages": lock(),
-        "hardware": hardware(), "command": sys.argv, "overrides": list(job["overrides"]), "needs": list(job["needs"]),
+        "signature": job["signature"],
+        "training": job["training"],
+        "science": job["science"],
+        "commit": state["commit"],
+        "patch_sha256": state["patch_sha256"],
+        "inputs": inputs,
+        "packages": lock(),
+        "hardware": hardware(),
+        "command": sys.argv,
+        "overrides": list(job["overrides"]),
+        "needs": list(job["needs"]),
         "attempts": [*previous.get("attempts", []), {"started": time.time(), "pid": os.getpid()}],
     }

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 
     from sweeps.cli import Selection
 
-TEXT_FORMATS = {"table.md": "markdown", "table.tex": "latex", "table.csv": "csv", "table.html": "html",
-                "claims.csv": "claims_csv"}
+TEXT_FORMATS = {
+    "table.md": "markdown",
+    "table.tex": "latex",
+    "table.csv": "csv",
+    "table.html": "html",
+    "claims.csv": "claims_csv",
+}
 
 
 def write_table(selection: Selection) -> int:
@@ -68,9 +73,17 @@ def receipt_of(selection: Selection) -> dict[str, Any]:
     data = sorted({str((cell.config.get("data") or {}).get("name")) for cell in selection.cells})
     extra = "".join(f" {override}" for override in selection.request.overrides)
     return {
-        "sweep": selection.definition.name, "scale": selection.request.scale, "data": data, "rows": rows, "missing": missing,
-        "expected": expected, "older_code": sorted(selection.drifted[cell.signature].signature
-                                                   for cell in selection.cells if cell.signature in selection.drifted),
+        "sweep": selection.definition.name,
+        "scale": selection.request.scale,
+        "data": data,
+        "rows": rows,
+        "missing": missing,
+        "expected": expected,
+        "older_code": sorted(
+            selection.drifted[cell.signature].signature
+            for cell in selection.cells
+            if cell.signature in selection.drifted
+        ),
         "command": f"papergrid sweep sweep={selection.definition.name} scale={selection.request.scale}{extra}",
     }
 
@@ -89,21 +102,39 @@ def table_of(written: Mapping[str, Any], outputs: Path) -> Table:
         return frames[signature]
 
     rows = [
-        RowRuns(row, {int(seed): frame(signature) for seed, signature in runs.items()}, written["expected"][row],
-                written["missing"][row])
+        RowRuns(
+            row,
+            {int(seed): frame(signature) for seed, signature in runs.items()},
+            written["expected"][row],
+            written["missing"][row],
+        )
         for row, runs in written["rows"].items()
     ]
     shown = {row.name for row in rows}
-    claims = [claim for claim in map(_claim, definition.claims)
-              if {claim.left, claim.right} & set(definition_rows(definition)) <= shown]
+    claims = [
+        claim
+        for claim in map(_claim, definition.claims)
+        if {claim.left, claim.right} & set(definition_rows(definition)) <= shown
+    ]
     title = f"{definition.title} ({written['scale']} scale, data: {', '.join(written['data'])})"
     if written["older_code"]:
         title += f"; {len(set(written['older_code']))} runs under older code, as asked by --accept-code-drift"
     change = definition.scales.get(written["scale"])
     notes = (*definition.notes, *([change.note] if change and change.note else []))
-    published = [_published(entry, definition, written["data"]) for entry in definition.published if entry["row"] in shown]
-    return build_table(title, definition.question, definition.columns, rows, published, claims, SCORES,
-                       command=written["command"], notes=notes)
+    published = [
+        _published(entry, definition, written["data"]) for entry in definition.published if entry["row"] in shown
+    ]
+    return build_table(
+        title,
+        definition.question,
+        definition.columns,
+        rows,
+        published,
+        claims,
+        SCORES,
+        command=written["command"],
+        notes=notes,
+    )
 
 
 def _published(entry: Mapping[str, Any], definition: definitions.Definition, data: Sequence[str]) -> Published:

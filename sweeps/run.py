@@ -64,8 +64,19 @@ class Job:
     @classmethod
     def of(cls, cell: Cell, outputs: Path, *, sweep: str = "", paper: str = "", rows: tuple[str, ...] = ()) -> Job:
         """The job that runs ``cell``."""
-        return cls(cell.signature, cell.training, cell.science, cell.config, cell.blanked, cell.overrides,
-                   str(outputs.resolve()), sweep, paper, rows, cell.needs)
+        return cls(
+            cell.signature,
+            cell.training,
+            cell.science,
+            cell.config,
+            cell.blanked,
+            cell.overrides,
+            str(outputs.resolve()),
+            sweep,
+            paper,
+            rows,
+            cell.needs,
+        )
 
     @property
     def folder(self) -> Path:
@@ -95,8 +106,13 @@ def classify(error: BaseException) -> str:
 
 def fail(folder: Path, kind: str, reason: str, trace: str = "") -> None:
     """Records a failed attempt. The reason is one line."""
-    write_atomically(folder / "failed.json", json.dumps(
-        {"class": kind, "reason": reason.strip().split("\n")[0][:500], "traceback": trace, "time": time.time()}, indent=1))
+    write_atomically(
+        folder / "failed.json",
+        json.dumps(
+            {"class": kind, "reason": reason.strip().split("\n")[0][:500], "traceback": trace, "time": time.time()},
+            indent=1,
+        ),
+    )
 
 
 def execute(job: Job) -> int:
@@ -146,10 +162,16 @@ def _run(job: Job) -> None:
 
     logger = dict(config["logger"])
     log = RunLog(
-        folder, wandb=logger["wandb"], project=logger["project"], entity=logger.get("entity"),
-        run_id=f"{job.signature}-{attempt}", name=f"{job.rows[0] if job.rows else 'cell'} seed {config['seed']}",
-        group=job.sweep or "by hand", job_type="evaluation" if config["method"].get("tune") is False else "training",
-        tags=[tag for tag in (job.paper, job.sweep, *job.rows) if tag], config=config,
+        folder,
+        wandb=logger["wandb"],
+        project=logger["project"],
+        entity=logger.get("entity"),
+        run_id=f"{job.signature}-{attempt}",
+        name=f"{job.rows[0] if job.rows else 'cell'} seed {config['seed']}",
+        group=job.sweep or "by hand",
+        job_type="evaluation" if config["method"].get("tune") is False else "training",
+        tags=[tag for tag in (job.paper, job.sweep, *job.rows) if tag],
+        config=config,
     )
     with Heartbeat(folder / "heartbeat"), log:
         progress = PhaseFile(folder / "progress.json")
@@ -181,8 +203,12 @@ def _run(job: Job) -> None:
     receipt["hardware"]["accelerators"] = _accelerators()
     write_atomically(folder / "receipt.json", json.dumps(receipt, indent=1))
     done = {
-        "signature": job.signature, "training": job.training, "seconds": round(seconds, 3), "finished": time.time(),
-        "files": digests(folder, RUN_FILES), "cost_kind": cost_kind(config),
+        "signature": job.signature,
+        "training": job.training,
+        "seconds": round(seconds, 3),
+        "finished": time.time(),
+        "files": digests(folder, RUN_FILES),
+        "cost_kind": cost_kind(config),
         "cost": cost_record(config, seconds, seconds - train_seconds, _peak_mebibytes()),
     }
     write_atomically(folder / "done.json", json.dumps(done, indent=1))
@@ -211,8 +237,13 @@ def _evaluation(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _trained(
-    config: Mapping[str, Any], name: str, stages: StageStore, progress: PhaseFile, log: Any,
-    built: tuple[Any, Any] | None = None, actual: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any],
+    name: str,
+    stages: StageStore,
+    progress: PhaseFile,
+    log: Any,
+    built: tuple[Any, Any] | None = None,
+    actual: Mapping[str, Any] | None = None,
 ) -> Path:
     """Folder of trained weights, trained here if nobody has: a stage that cells share.
 
@@ -231,13 +262,29 @@ def _trained(
         if built is None:
             data.prepare(stages, progress.phase("prepare"))
             method.attach(data)
-        own = RunLog(folder, wandb=None, project="", entity=None, run_id=name, name=name, group="", job_type="training",
-                     tags=(), config=values, resume_step=newest_step(folder))
+        own = RunLog(
+            folder,
+            wandb=None,
+            project="",
+            entity=None,
+            run_id=name,
+            name=name,
+            group="",
+            job_type="training",
+            tags=(),
+            config=values,
+            resume_step=newest_step(folder),
+        )
         with own:
             _replay(folder / "metrics.jsonl", log)
-            fit(method, data, folder=folder, loggers=[RunLogger(own), *([RunLogger(log)] if log else [])],
+            fit(
+                method,
+                data,
+                folder=folder,
+                loggers=[RunLogger(own), *([RunLogger(log)] if log else [])],
                 progress=progress.phase("train" if log else "base model"),
-                **strip(values["trainer"], frozenset({"_target_"})))
+                **strip(values["trainer"], frozenset({"_target_"})),
+            )
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         if log is not None:
             log.replayed = True

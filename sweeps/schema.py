@@ -88,9 +88,7 @@ def _located(target: str, path: str) -> Callable[..., Any]:
     return found
 
 
-def check_arguments(
-    target: Callable[..., Any], node: Mapping[str, Any], path: str, given: Iterable[str] = ()
-) -> None:
+def check_arguments(target: Callable[..., Any], node: Mapping[str, Any], path: str, given: Iterable[str] = ()) -> None:
     """Checks one config section against the parameters of the callable that takes it."""
     parameters = inspect.signature(target).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -150,8 +148,12 @@ def check_in_worker(configs: Iterable[Mapping[str, Any]]) -> None:
 
     Configs that differ in their seed alone are checked once.
     """
-    distinct = {json.dumps({key: value for key, value in config.items() if key not in ("seed", "logger", "engine")},
-                           sort_keys=True): config for config in configs}
+    distinct = {
+        json.dumps(
+            {key: value for key, value in config.items() if key not in ("seed", "logger", "engine")}, sort_keys=True
+        ): config
+        for config in configs
+    }
     if not distinct:
         return
     context = multiprocessing.get_context("forkserver")

@@ -53,7 +53,9 @@ def canonical(value: Any, path: str = "config") -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
-                raise UserError(f"{path} has the key {key!r} of type {type(key).__name__}: only text keys can be signed")
+                raise UserError(
+                    f"{path} has the key {key!r} of type {type(key).__name__}: only text keys can be signed"
+                )
         return {key: canonical(value[key], f"{path}.{key}") for key in sorted(value)}
     if isinstance(value, (list, tuple)):
         return [canonical(item, f"{path}[{index}]") for index, item in enumerate(value)]

@@ -120,8 +120,13 @@ class StageStore:
                 with path.open("rb+") as file:
                     os.fsync(file.fileno())
                 files[path.relative_to(partial).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-        manifest = {"kind": kind, "key": canonical(key, kind) if not isinstance(key, str) else key, "files": files,
-                    "seconds": round(time.monotonic() - begun, 3), "built": time.time()}
+        manifest = {
+            "kind": kind,
+            "key": canonical(key, kind) if not isinstance(key, str) else key,
+            "files": files,
+            "seconds": round(time.monotonic() - begun, 3),
+            "built": time.time(),
+        }
         write_atomically(partial / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
         os.rename(partial, final)
         self._verified.add((kind, final.name))
@@ -153,11 +158,17 @@ class StageStore:
             key, _, suffix = folder.name.partition(".")
             manifest = read_manifest(folder)
             building = alive(folder.with_name(f"{key}.lease"))
-            state = "corrupt" if suffix.startswith("corrupt") else "done" if manifest and not suffix else (
-                "building" if building else "partial")
+            state = (
+                "corrupt"
+                if suffix.startswith("corrupt")
+                else "done"
+                if manifest and not suffix
+                else ("building" if building else "partial")
+            )
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            yield StageState(folder.parent.name, key, state, size, (manifest or {}).get("seconds"),
-                             folder.stat().st_mtime, folder)
+            yield StageState(
+                folder.parent.name, key, state, size, (manifest or {}).get("seconds"), folder.stat().st_mtime, folder
+            )
 
     def prune(self, *, keep: Callable[[StageState], bool]) -> list[StageState]:
         """Deletes the stages that ``keep`` declines and nobody builds; returns them."""

@@ -32,8 +32,10 @@ def verify_outputs(outputs: Path) -> int:
         faults += [f"table {folder.name}: {fault}" for fault in table_faults(folder, outputs)]
     for fault in faults:
         say(f"does not hold: {fault}")
-    print(f"{len(runs)} runs, {len(stages)} stages, {len(tables)} tables checked: "
-          f"{len(faults)} fault{'' if len(faults) == 1 else 's'}")
+    print(
+        f"{len(runs)} runs, {len(stages)} stages, {len(tables)} tables checked: "
+        f"{len(faults)} fault{'' if len(faults) == 1 else 's'}"
+    )
     return 1 if faults else 0
 
 

@@ -66,20 +66,51 @@ def bad_overrides():
         if group not in WITH_PACKAGE:
             yield f"{group}={name}x", name
             yield f"{group[:-1] + '_'}={name}", "did you mean|valid"
-    for key in ("seeed=1", "data.batchsize=4", "data.bucket_=true", "prompt.kk=3", "method.tun=false", "model.x.y=1",
-                "trainer.max_epoch=3", "evaluation.spilt=dev", "evaluation.limits=3", "logger.wandbb=offline",
-                "engine.worker=2", "paths.output=x", "retrieverr=none", "base.data.name=x"):
+    for key in (
+        "seeed=1",
+        "data.batchsize=4",
+        "data.bucket_=true",
+        "prompt.kk=3",
+        "method.tun=false",
+        "model.x.y=1",
+        "trainer.max_epoch=3",
+        "evaluation.spilt=dev",
+        "evaluation.limits=3",
+        "logger.wandbb=offline",
+        "engine.worker=2",
+        "paths.output=x",
+        "retrieverr=none",
+        "base.data.name=x",
+    ):
         yield key, "unknown key|no config group|has no"
     for key, wanted in (
-        ("threads=0", "threads"), ("threads=two", "threads"), ("seed=-1", "seed"), ("seed=1.5", "seed"),
-        ("data.batch_size=0", "batch_size"), ("data.batch_size=many", "batch_size"), ("data.train_limit=-3", "train_limit"),
-        ("data.none_label=Nothing", "none_label"), ("data.labels=[a]", "labels"), ("data.reader=tsv", "reader"),
-        ("prompt.k=11", "k"), ("prompt.k=-1", "k"), ("prompt.neighbours=some", "neighbours"), ("prompt=7", "7"),
-        ("evaluation.split=tset", "did you mean test"), ("evaluation.limit=0", "evaluation.limit"),
-        ("evaluation.limit=half", "evaluation.limit"), ("evaluation.decoding=beam", "decoding"),
-        ("trainer.max_epochs=-1", "max_epochs"), ("trainer.max_epochs=lots", "max_epochs"),
-        ("method.tune=maybe", "tune"), ("data=[samples,semeval2010]", "data"), ("data.batch_size=", "batch_size"),
-        ("seed=1,2", "several values"), ("=3", "override"), ("seed", "override"), ("data.files={train: no/such.jsonl}", "no/such"),
+        ("threads=0", "threads"),
+        ("threads=two", "threads"),
+        ("seed=-1", "seed"),
+        ("seed=1.5", "seed"),
+        ("data.batch_size=0", "batch_size"),
+        ("data.batch_size=many", "batch_size"),
+        ("data.train_limit=-3", "train_limit"),
+        ("data.none_label=Nothing", "none_label"),
+        ("data.labels=[a]", "labels"),
+        ("data.reader=tsv", "reader"),
+        ("prompt.k=11", "k"),
+        ("prompt.k=-1", "k"),
+        ("prompt.neighbours=some", "neighbours"),
+        ("prompt=7", "7"),
+        ("evaluation.split=tset", "did you mean test"),
+        ("evaluation.limit=0", "evaluation.limit"),
+        ("evaluation.limit=half", "evaluation.limit"),
+        ("evaluation.decoding=beam", "decoding"),
+        ("trainer.max_epochs=-1", "max_epochs"),
+        ("trainer.max_epochs=lots", "max_epochs"),
+        ("method.tune=maybe", "tune"),
+        ("data=[samples,semeval2010]", "data"),
+        ("data.batch_size=", "batch_size"),
+        ("seed=1,2", "several values"),
+        ("=3", "override"),
+        ("seed", "override"),
+        ("data.files={train: no/such.jsonl}", "no/such"),
     ):
         yield key, wanted
 
@@ -115,8 +146,13 @@ def test_bad_override_is_refused_in_one_line(override, said, tmp_path, monkeypat
 )
 def test_the_real_command_ends_with_one_line_and_status_2(command, said, tmp_path):
     outputs = f"paths.outputs={tmp_path.as_posix()}/outputs"
-    done = subprocess.run([sys.executable, "-m", *command, *([outputs] if len(command) > 2 else [])], cwd=ROOT,
-                          capture_output=True, text=True, timeout=180)
+    done = subprocess.run(
+        [sys.executable, "-m", *command, *([outputs] if len(command) > 2 else [])],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
     assert done.returncode == 2, done.stderr[-2000:]
     lines = [line for line in done.stderr.splitlines() if line.startswith("papergrid: ")]
     assert len(lines) == 1 and said in lines[0] and "Traceback" not in done.stderr
@@ -136,6 +172,8 @@ def test_sweeps_share_cells_and_order_changes_nothing():
     cells = PLANNER.sweep(definition.load("re/main"), "tiny")
     again = PLANNER.sweep(definition.load("re/main"), "tiny", seeds=(4, 3, 2, 1, 0))
     assert {cell.signature for cell in cells} == {cell.signature for cell in again}
-    signatures = [{cell.signature for cell in PLANNER.sweep(definition.load(name), "tiny")}
-                  for name in ("re/main", "re/prompt", "re/retriever")]
+    signatures = [
+        {cell.signature for cell in PLANNER.sweep(definition.load(name), "tiny")}
+        for name in ("re/main", "re/prompt", "re/retriever")
+    ]
     assert all(one & other for one, other in itertools.combinations(signatures, 2))

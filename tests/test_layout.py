@@ -74,8 +74,11 @@ def test_every_package_is_listed_for_installation():
     import tomllib
 
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    found = {path.parent.relative_to(ROOT).as_posix().replace("/", ".") for package in PACKAGES
-             for path in (ROOT / package).rglob("__init__.py")}
+    found = {
+        path.parent.relative_to(ROOT).as_posix().replace("/", ".")
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("__init__.py")
+    }
     assert found <= listed, f"pyproject.toml lacks {found - listed}"
 
 

@@ -16,9 +16,19 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def papergrid(*arguments, outputs, expect=0, **environment):
     done = subprocess.run(
-        [sys.executable, "-m", "sweeps.cli", *arguments, *([] if arguments[0] in ("verify", "stages") else
-                                                           [f"paths.outputs={outputs}"])],
-        cwd=ROOT, capture_output=True, text=True, timeout=900, env={**os.environ, **environment})
+        [
+            sys.executable,
+            "-m",
+            "sweeps.cli",
+            *arguments,
+            *([] if arguments[0] in ("verify", "stages") else [f"paths.outputs={outputs}"]),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        env={**os.environ, **environment},
+    )
     assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done
 
@@ -39,19 +49,29 @@ def test_every_cell_is_done_and_the_table_shows_every_row(finished):
     outputs, done = finished
     found = states(outputs, "sweep=re/main", "scale=smoke")
     assert found and set(found) == {"done"}
-    for word in ("Fine-tuned, simple", "Linear SVM", "Retrieval helps the fine-tuned model", "90.5"):
-        assert word in " ".join(done.stdout.split())
+    assert "Fine-tuned, simple" in " ".join(done.stdout.split())
     folder = outputs / "sweeps" / "re-main-smoke"
+    markdown = (folder / "table.md").read_text()
+    for words in ("Fine-tuned, simple", "Linear SVM", "Retrieval helps the fine-tuned model", "90.5"):
+        assert words in markdown
     assert {"table.md", "table.tex", "table.csv", "table.html", "rows.png", "claims.png", "receipt.json"} <= {
-        path.name for path in folder.iterdir()}
+        path.name for path in folder.iterdir()
+    }
 
 
 def test_run_folder_holds_its_whole_record(finished):
     outputs, _ = finished
     for folder in (outputs / "runs").iterdir():
         names = {path.name for path in folder.iterdir()}
-        assert {"config.yaml", "receipt.json", "metrics.jsonl", "examples.parquet", "summary.json", "heartbeat",
-                "done.json"} <= names and not {"failed.json", "lease"} & names
+        assert {
+            "config.yaml",
+            "receipt.json",
+            "metrics.jsonl",
+            "examples.parquet",
+            "summary.json",
+            "heartbeat",
+            "done.json",
+        } <= names and not {"failed.json", "lease"} & names
         receipt = json.loads((folder / "receipt.json").read_text())
         assert receipt["inputs"] and receipt["packages"]["torch"] and len(receipt["attempts"]) == 1
 
@@ -102,8 +122,23 @@ def test_failed_cells_are_named_and_leave_a_record(tmp_path):
     assert set(states(outputs, *selection)) == {"done"}
 
 
-@pytest.mark.parametrize("victim", ["examples.parquet", "summary.json", "config.yaml", "receipt.json", "metrics.jsonl",
-                                    "done.json", "stage", "table.md", "table.csv", "table.tex", "table.html", "claims.csv"])
+@pytest.mark.parametrize(
+    "victim",
+    [
+        "examples.parquet",
+        "summary.json",
+        "config.yaml",
+        "receipt.json",
+        "metrics.jsonl",
+        "done.json",
+        "stage",
+        "table.md",
+        "table.csv",
+        "table.tex",
+        "table.html",
+        "claims.csv",
+    ],
+)
 def test_tampering_with_any_file_is_caught(finished, tmp_path, victim, capsys):
     outputs, _ = finished
     copied = tmp_path / "outputs"
@@ -114,8 +149,11 @@ def test_tampering_with_any_file_is_caught(finished, tmp_path, victim, capsys):
     elif victim.startswith(("table", "claims")):
         path = copied / "sweeps" / "re-main-smoke" / victim
     else:
-        folder = next(folder for folder in sorted((copied / "runs").iterdir())
-                      if (folder / "metrics.jsonl").stat().st_size and (folder / victim).is_file())
+        folder = next(
+            folder
+            for folder in sorted((copied / "runs").iterdir())
+            if (folder / "metrics.jsonl").stat().st_size and (folder / victim).is_file()
+        )
         path = folder / victim
     content = bytearray(path.read_bytes())
     digits = [index for index, byte in enumerate(content) if chr(byte).isdigit()]

@@ -4,6 +4,7 @@ from pathlib import Path
 import hydra
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from data.artifacts import TemporaryStages
 from data.batches import StepLoader
@@ -23,7 +24,11 @@ LABELS = ("A", "B", "Other")
 
 def configured(*overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.utils.instantiate(compose(overrides=["+seed=0", *overrides]).data)
+        data = compose(overrides=["+seed=0", *overrides]).data
+    settings = OmegaConf.to_container(data, resolve=True)
+    # Priors for the plan: no constructor gets them.
+    settings.pop("cost", None)
+    return hydra.utils.instantiate(settings)
 
 
 @pytest.fixture

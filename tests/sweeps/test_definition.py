@@ -4,10 +4,15 @@ from sweeps import definition
 from sweeps.errors import UserError
 
 MINIMAL = {
-    "paper": "re", "title": "t", "question": "q", "seeds": [0, 1],
-    "grid": [{"row": "a", "overrides": {"method": "re"}},
-             {"row": "k = {prompt.k}, {retriever}", "overrides": {"prompt.k": [1, 3], "retriever": ["bm25", "sbert"]}},
-             {"row": "constant", "overrides": {"method": "constant"}, "seeds": [0]}],
+    "paper": "re",
+    "title": "t",
+    "question": "q",
+    "seeds": [0, 1],
+    "grid": [
+        {"row": "a", "overrides": {"method": "re"}},
+        {"row": "k = {prompt.k}, {retriever}", "overrides": {"prompt.k": [1, 3], "retriever": ["bm25", "sbert"]}},
+        {"row": "constant", "overrides": {"method": "constant"}, "seeds": [0]},
+    ],
     "table": {"columns": ["macro_f1"]},
     "scales": {"smoke": {"seeds": [7], "base": ["data=samples"], "leave_out": ["a"]}},
 }

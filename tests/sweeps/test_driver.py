@@ -95,8 +95,12 @@ def test_stops_early_when_the_first_cells_fail_alike(tmp_path):
 def test_cells_that_would_only_wait_for_the_same_weights_do_not_start_together(tmp_path):
     stages = StageStore(tmp_path / "stages")
     jobs = [job(tmp_path, "a", ["base"]), job(tmp_path, "b", ["base"]), job(tmp_path, "c")]
-    outcome, engine = run(tmp_path, jobs, {}, on_done=lambda job: [stages.get("training", need, lambda folder: None)
-                                                                   for need in job.needs])
+    outcome, engine = run(
+        tmp_path,
+        jobs,
+        {},
+        on_done=lambda job: [stages.get("training", need, lambda folder: None) for need in job.needs],
+    )
     assert sorted(outcome.finished) == list("abc")
     assert {"a", "b"} not in engine.together and {"a", "c"} in engine.together
 

@@ -10,6 +10,14 @@ import pytest
 
 from sweeps.lease import Lease, LeaseHeld, alive, owner
 
+HOLD = """
+import time
+from pathlib import Path
+from sweeps.lease import Lease
+with Lease(Path({path!r})):
+    time.sleep(60)
+"""
+
 
 def test_second_holder_is_refused_and_may_come_in_afterwards(tmp_path):
     path = tmp_path / "lease"
@@ -24,8 +32,7 @@ def test_second_holder_is_refused_and_may_come_in_afterwards(tmp_path):
 
 def test_lease_of_a_killed_process_is_taken_over(tmp_path):
     path = tmp_path / "lease"
-    code = f"import time\nfrom pathlib import Path\nfrom sweeps.lease import Lease\nwith Lease(Path({str(path)!r})):\n    time.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-c", code])
+    process = subprocess.Popen([sys.executable, "-c", HOLD.format(path=str(path))])
     deadline = time.monotonic() + 20
     while not alive(path) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -74,8 +81,7 @@ def test_one_of_many_racers_gets_a_dead_lease(tmp_path):
 
 def test_owner_whose_lease_was_taken_kills_itself(tmp_path):
     path = tmp_path / "lease"
-    code = f"import time\nfrom pathlib import Path\nfrom sweeps.lease import Lease\nwith Lease(Path({str(path)!r})):\n    time.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-c", code])
+    process = subprocess.Popen([sys.executable, "-c", HOLD.format(path=str(path))])
     deadline = time.monotonic() + 20
     while not alive(path) and time.monotonic() < deadline:
         time.sleep(0.05)

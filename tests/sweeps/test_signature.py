@@ -29,13 +29,17 @@ def tree(root, loss="def loss(x):\n    return -x\n"):
     (root / "lightning_modules" / "losses" / "a.py").write_text(loss)
     (root / "lightning_modules" / "losses" / "unused.py").write_text("x = 1\n")
     (root / "lightning_modules" / "m.py").write_text(
-        "import torch\n\ndef f():\n    from lightning_modules.losses import a\n    return a\n")
+        "import torch\n\ndef f():\n    from lightning_modules.losses import a\n    return a\n"
+    )
     return signature.import_closure(("lightning_modules.m",), root)
 
 
 def test_closure_holds_what_is_imported_and_nothing_else(tmp_path):
-    assert set(tree(tmp_path)) == {"lightning_modules/m.py", "lightning_modules/losses/a.py",
-                                   "lightning_modules/losses/__init__.py"}
+    assert set(tree(tmp_path)) == {
+        "lightning_modules/m.py",
+        "lightning_modules/losses/a.py",
+        "lightning_modules/losses/__init__.py",
+    }
 
 
 def test_comments_docstrings_and_layout_change_no_digest(tmp_path):
