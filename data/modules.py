@@ -13,6 +13,7 @@ from data.batches import StepLoader
 from data.neighbours import NeighbourLists
 from data.prompts import PromptTemplate
 from data.records import Neighbour, Prediction, Prompt, RelationExample
+from data.refinement import label_of
 from data.relations import READERS, carve, check, drop_recurring, subset
 from data.retrieval.base import Progress, Retriever
 from data.sources import read_hub, read_rows
