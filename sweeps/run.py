@@ -16,10 +16,10 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from sweeps import receipt as receipts
 from sweeps.errors import UserError
@@ -28,9 +28,6 @@ from sweeps.ledger import cost_kind, cost_record, digests, read_json
 from sweeps.plan import Cell
 from sweeps.signature import PRESENTATION, inputs, training_signature
 from sweeps.stages import StageStore, write_atomically
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 BUSY = 75
 """Exit status of a cell that another process is running (EX_TEMPFAIL)."""
@@ -189,7 +186,7 @@ def _run(job: Job) -> None:
             method.load_weights(weights)
         train_seconds = time.monotonic() - begun
         predictions = method.predict(data, progress=progress.phase("predict"), **_evaluation(config))
-        frame = frame_of(predictions)
+        frame = data.frame(predictions)
         _write_parquet(frame, folder / "examples.parquet")
         summary = summarise(frame, data)
         write_atomically(folder / "summary.json", json.dumps(summary["scores"], indent=1))
@@ -345,17 +342,6 @@ def to_yaml(config: Mapping[str, Any]) -> str:
     import yaml
 
     return yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=True, allow_unicode=True)
-
-
-def frame_of(predictions: Sequence[NamedTuple]) -> pd.DataFrame:
-    """Per-example results as a frame, one column per field; lists of ids are joined by spaces."""
-    import pandas as pd
-
-    frame = pd.DataFrame([prediction._asdict() for prediction in predictions])
-    for name in frame.columns:
-        if len(frame) and isinstance(frame[name].iloc[0], tuple):
-            frame[name] = frame[name].map(" ".join)
-    return frame
 
 
 def _write_parquet(frame: Any, path: Path) -> None:

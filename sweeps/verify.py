@@ -69,8 +69,11 @@ def table_faults(folder: Path, outputs: Path) -> Iterator[str]:
     """What is wrong with a written table: files that differ from what the runs it names give now."""
     from sweeps.report import rebuild
 
-    written = read_json(folder / "receipt.json")
-    rebuilt = rebuild(written, outputs)
+    try:
+        rebuilt = rebuild(read_json(folder / "receipt.json"), outputs)
+    except (OSError, ValueError, KeyError, UserError) as error:
+        yield f"it cannot be built again from its runs ({type(error).__name__}: {str(error).splitlines()[0]})"
+        return
     for name, text in rebuilt.items():
         path = folder / name
         if not path.is_file():
