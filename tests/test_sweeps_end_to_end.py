@@ -111,6 +111,7 @@ def test_changed_evaluation_does_not_retrain(finished, tmp_path):
     assert sorted(path.name for path in (copied / "stages" / "training").iterdir()) == before
 
 
+@pytest.mark.slow
 def test_failed_cells_are_named_and_leave_a_record(tmp_path):
     outputs = tmp_path / "outputs"
     selection = ("sweep=re/main", "scale=smoke", "seeds=0")

@@ -5,6 +5,7 @@ all-MiniLM-L6-v2 by sentence-transformers, cosine by a faiss inner-product index
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ class SbertRetriever:
         self._stages: Stages | None = None
         self._index: Any = None
         self._encoder: Any = None
+        self._copies: dict[str, list[int]] = {}
+        self._texts: list[str] = []
 
     def key(self) -> dict[str, Any]:
         """See ``Retriever.key``: the digest of the weights, not their name."""
@@ -55,7 +58,13 @@ class SbertRetriever:
         except ImportError:
             raise ValueError("retriever=sbert needs faiss: pip install -e '.[encoders,cpu]' (or gpu)") from None
         self._stages = stages
-        vectors = self._embeddings(texts, progress)
+        # Every distinct text is indexed once: copies of one sentence would otherwise tie, or miss a tie by rounding, in
+        # an order that depends on the number of queries. SemEval's train has 21 such copies.
+        self._copies = defaultdict(list)
+        for position, text in enumerate(texts):
+            self._copies[text].append(position)
+        self._texts = list(self._copies)
+        vectors = self._embeddings(self._texts, progress)
         self._index = faiss.IndexFlatIP(vectors.shape[1])
         self._index.add(vectors)
 
@@ -70,13 +79,15 @@ class SbertRetriever:
         wanted = min(k + widest, self._index.ntotal)
         if not wanted or not len(queries) or not k:
             return Hits(indices, scores)
-        values, positions = self._index.search(self._embeddings(queries, progress), wanted)
-        for row in range(len(queries)):
-            barred = banned[row] if banned is not None else ()
-            allowed = ~np.isin(positions[row], list(barred))
-            order = np.lexsort((positions[row][allowed], -values[row][allowed]))[:k]
-            indices[row, : len(order)] = positions[row][allowed][order]
-            scores[row, : len(order)] = values[row][allowed][order]
+        distinct = {query: row for row, query in enumerate(dict.fromkeys(queries))}
+        values, texts = self._index.search(self._embeddings(list(distinct), progress), wanted)
+        for row, query in enumerate(queries):
+            barred = set(banned[row]) if banned is not None else set()
+            found = zip(values[distinct[query]], texts[distinct[query]], strict=True)
+            near = [(value, place) for value, text in found for place in self._copies[self._texts[text]]]
+            near = sorted((-value, place) for value, place in near if place not in barred)[:k]
+            indices[row, : len(near)] = [place for _, place in near]
+            scores[row, : len(near)] = [-value for value, _ in near]
         return Hits(indices, scores)
 
     def _embeddings(self, texts: Sequence[str], progress: Progress | None) -> np.ndarray:

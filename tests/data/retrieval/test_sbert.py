@@ -50,8 +50,10 @@ def compare(retriever, pool, queries, published):
 def test_published_neighbours_come_first_in_any_pool_that_has_them(retriever, release):
     # The nearest of 8,000 sentences is the nearest of every subset that it is in.
     pool, queries, published = release
-    some = published[:1363:45]
-    names = {str(row["retrieved_train_id"]) for row in some} | set(list(pool)[::60])
+    # For three queries it stands in train twice, with other marks; the release took the first.
+    twice = {10086: 2774, 9167: 2774, 9663: 7919}
+    some = [*published[::45], *(row for row in published if row["test_id"] in twice)]
+    names = {str(row["retrieved_train_id"]) for row in some} | set(list(pool)[::60]) | set(map(str, twice.values()))
     share, difference = compare(retriever, {name: pool[name] for name in names}, queries, some)
     assert share == 1.0 and difference < 1e-5
 
@@ -71,17 +73,18 @@ def test_embeddings_are_a_stage_that_is_built_once(retriever):
 
     stages = Counting()
     seen = []
-    texts = ["a rope", "the long tide of a grey morning", "salt", "a rope"]
+    texts = ["a rope", "the long tide of a grey morning", "salt", "a rope"]  # three distinct
     retriever.index(texts, stages, lambda done, total: seen.append((done, total)))
     retriever.index(texts, stages)
     hits = retriever.search(["a rope", "salt"], 10, [[0], []])
-    assert [kind for kind, _ in built] == ["embeddings", "embeddings"] and seen == [(4, 4)]
+    assert [kind for kind, _ in built] == ["embeddings", "embeddings"] and seen == [(3, 3)]
     assert hits.indices[0][0] == 3 and set(hits.indices[0][:3]) == {1, 2, 3} and set(hits.indices[0][3:]) == {-1}
     assert hits.indices[1][0] == 2 and hits.scores[1][0] == pytest.approx(1.0, abs=1e-5)
     # What is banned is made up for: three are asked for, three come.
     assert -1 not in retriever.search(["a rope"], 3, [[0]]).indices
     # Equal sentences tie: the lower position comes first.
-    assert retriever.search(["a rope"], 2).indices[0].tolist() == [0, 3]
+    for k in (1, 2):
+        assert retriever.search(["a rope"], k).indices[0].tolist() == [0, 3][:k]
 
 
 def test_bad_settings_are_refused():
