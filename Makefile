@@ -38,7 +38,7 @@ $(RAY_STAMP): $(STAMP)
 setup: $(STAMP)  ## make .venv with everything in it
 
 .PHONY: demo
-demo: $(STAMP)  ## install, run a small real grid, show its table (under ten minutes)
+demo: $(STAMP)  ## install, run a small real grid, show its table (about ten minutes)
 	@$(GRID) demo $(ARGS)
 
 .PHONY: test
