@@ -65,6 +65,77 @@ class Prediction(NamedTuple):
     retrieved: tuple[str, ...]
 
 
+class Passage(NamedTuple):
+    """A piece of text that can be retrieved and read.
+
+    Attributes:
+        id: unique in its corpus.
+        title: what the piece is taken from; "" where it has none.
+        text: the piece itself, never empty.
+    """
+
+    id: str
+    title: str
+    text: str
+
+
+class RagExample(NamedTuple):
+    """A question, its accepted answers and what is known of the passages that hold them.
+
+    Attributes:
+        id: unique inside its source; train, dev and test ids do not overlap.
+        question: as asked.
+        answers: accepted answers, at least one; any of them counts as right.
+        gold: ids of the passages that hold the answer; () where nobody knows.
+        passages: passages that come with the question (gold ones and distractors) in their source's order; () where a
+            retriever has to find some.
+    """
+
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    gold: tuple[str, ...] = ()
+    passages: tuple[Passage, ...] = ()
+
+
+def without_tags(text: str) -> str:
+    """Delete the four entity tags and nothing else: what RAG4RE embeds, and the identity of a sentence."""
+    return ENTITY_TAG.sub("", text)
+
+
+class Demonstration(NamedTuple):
+    """A prompt and a response to be imitated; also a question of a test, whose response is then one right answer.
+
+    Attributes:
+        id: unique inside its split.
+        prompt: what a model reads.
+        response: what it should write, without any end mark.
+    """
+
+    id: str
+    prompt: str
+    response: str
+
+
+class PreferencePair(NamedTuple):
+    """Two different responses to one prompt, of which the first was preferred.
+
+    Attributes:
+        id: unique inside its split.
+        prompt: what a model reads.
+        chosen: the preferred response, without any end mark.
+        rejected: the other one.
+        chosen_author, rejected_author: who wrote them, such as the name of a model; "" where that is unknown.
+    """
+
+    id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    chosen_author: str = ""
+    rejected_author: str = ""
+
+
 class Observation(NamedTuple):
     """What an environment shows a policy at one turn.
 
@@ -93,14 +164,6 @@ class Problem(NamedTuple):
     prompt: str
     answer: str
     hidden: tuple[Any, ...] = ()
-
-
-class Demonstration(NamedTuple):
-    """Expert actions; ``observations[i]`` is what the expert was shown just before ``actions[i]``."""
-
-    problem_id: str
-    observations: tuple[Observation, ...]
-    actions: tuple[str, ...]
 
 
 class Grade(NamedTuple):
@@ -143,8 +206,3 @@ class Episode(NamedTuple):
     rewards: tuple[float, ...]
     done: bool
     solved: bool
-
-
-def without_tags(text: str) -> str:
-    """Delete the four entity tags and nothing else: what RAG4RE embeds, and the identity of a sentence."""
-    return ENTITY_TAG.sub("", text)

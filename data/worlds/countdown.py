@@ -20,7 +20,7 @@ from itertools import combinations_with_replacement
 from types import MappingProxyType
 from typing import NamedTuple
 
-from data.records import Demonstration, Grade, Observation, Problem
+from data.records import Demonstration, Grade, Problem
 from data.worlds.environment import SingleTurn, one_turn
 from data.worlds.seeding import carved, check_split, generator
 
@@ -123,7 +123,7 @@ class Countdown:
                 prompt = self._prompt(hand, str(target))
                 return Problem(f"countdown/{split}/{index}", rule, prompt, "", (hand.values, target))
 
-    def demonstration(self, problem: Problem) -> Demonstration:
+    def demonstrations(self, problem: Problem) -> tuple[Demonstration]:
         """One derivation, drawn from all that reach the target."""
         values, target = problem.hidden
         rng = generator(self.seed, "countdown", "demonstration", problem.id)
@@ -140,7 +140,7 @@ class Countdown:
         hand = self._taught_hand(rng)
         prompt = self._prompt(hand, str(rng.choice(self.targets)))
         answer = " ".join((*map(str, hand.values), "."))
-        return Demonstration(f"countdown/fact/{index}", (Observation(prompt),), (answer,))
+        return Demonstration(f"countdown/fact/{index}", prompt, answer)
 
     def derivation(self, index: int) -> Demonstration:
         """A derivation without a target under either rule: values and arithmetic, but no search."""
@@ -150,7 +150,7 @@ class Countdown:
         lines = rng.choice(reached[rng.choice(sorted(reached))])
         answer = self._answer(rng, hand.values, lines)
         prompt = self._prompt(hand, ANY_TARGET)
-        return Demonstration(f"countdown/derivation/{index}", (Observation(prompt),), (answer,))
+        return Demonstration(f"countdown/derivation/{index}", prompt, answer)
 
     def pretraining(self, index: int) -> Demonstration:
         """Base training: facts and derivations mixed; no hand of validation, test or ood occurs in it."""

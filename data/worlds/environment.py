@@ -35,8 +35,8 @@ class World(Protocol):
         """The problem at a position of a split; positions have no upper end unless the world says so."""
         ...
 
-    def demonstration(self, problem: Problem) -> Demonstration:
-        """Expert actions that solve the problem."""
+    def demonstrations(self, problem: Problem) -> tuple[Demonstration, ...]:
+        """What an expert does: one demonstration per turn, whose prompt is the transcript so far."""
         ...
 
     def environment(self) -> Environment:
@@ -110,24 +110,49 @@ def rollouts(
     return episodes
 
 
-def replay(environment: Environment, problem: Problem, demonstration: Demonstration) -> Episode:
-    """Play a demonstration's actions in order; stops where the environment ends the episode."""
-    episode = Episode(problem.id, (environment.reset(problem),), (), (), done=False, solved=False)
-    for action in demonstration.actions:
-        if episode.done:
-            break
-        step = environment.step(action)
-        episode = Episode(
-            problem.id,
-            (*episode.observations, step.observation),
-            (*episode.actions, action),
-            (*episode.rewards, step.reward),
-            step.done,
-            environment.solved,
-        )
+def replay(environment: Environment, problem: Problem, actions: Sequence[str]) -> Episode:
+    """Play given actions in order; stops where the environment ends the episode."""
+    remaining = list(actions)
+    environments = [environment]
+
+    def policy(episodes: Sequence[Episode]) -> list[str]:
+        return [remaining.pop(0)]
+
+    (episode,) = rollouts(environments.pop, [problem], policy, max_turns=len(remaining))
     return episode
 
 
-def one_turn(problem: Problem, action: str) -> Demonstration:
-    """A demonstration of a single-turn world."""
-    return Demonstration(problem.id, (Observation(problem.prompt),), (action,))
+def transcript(episode: Episode, joint: str) -> str:
+    """What a policy reads at its next turn: everything shown and done so far, in order.
+
+    Args:
+        episode: not over, so that it ends with an observation.
+        joint: stands between two pieces: " " where texts are words, a line break where they are characters.
+    """
+    pieces = [episode.observations[0].text]
+    for action, observation in zip(episode.actions, episode.observations[1:], strict=True):
+        pieces += [action, observation.text]
+    return joint.join(piece for piece in pieces if piece)
+
+
+def one_turn(problem: Problem, action: str) -> tuple[Demonstration]:
+    """The demonstrations of a single-turn world."""
+    return (Demonstration(problem.id, problem.prompt, action),)
+
+
+def turn_by_turn(
+    environment: Environment, problem: Problem, actions: Sequence[str], *, joint: str
+) -> tuple[Demonstration, ...]:
+    """One demonstration per action, each with the transcript before it as its prompt.
+
+    Raises:
+        ValueError: the actions do not solve the problem.
+    """
+    episode = replay(environment, problem, actions)
+    if not episode.solved:
+        raise ValueError(f"the expert's actions do not solve {problem.id}: {list(actions)}")
+    shown = []
+    for turn, action in enumerate(episode.actions):
+        before = episode._replace(observations=episode.observations[: turn + 1], actions=episode.actions[:turn])
+        shown.append(Demonstration(f"{problem.id}#{turn}", transcript(before, joint), action))
+    return tuple(shown)

@@ -39,6 +39,7 @@ MAX_REPLY = 4096
 _SYMBOLS = {11: "J", 12: "Q", 13: "K"}
 _RULE_SENTENCES = {TEN: "J, Q and K count as 10.", FACE: "J, Q and K count as 11, 12 and 13."}
 _FORMULA_FIELD = re.compile(r'"formula"\s{0,8}:\s{0,8}"([^"\\]{0,300})"')
+_FEEDBACK_WORDS = ("long", "none", "illegal", "close", "form", "zero", "use")
 _ID_SHARES = MappingProxyType({"train": 0.8, "validation": 0.1, "test": 0.1})
 _OOD_SHARES = MappingProxyType({"lessons": 0.5, "ood": 0.5})
 
@@ -71,6 +72,8 @@ class GeneralPoints:
     """
 
     splits = ("train", "validation", "test", "ood")
+    joint = "\n"
+    """Stands between replies and feedback in a transcript."""
 
     def __init__(
         self,
@@ -109,6 +112,11 @@ class GeneralPoints:
         }
         self._asked = self.hands["validation"] | self.hands["test"] | self.hands["ood"]
 
+    def vocabulary(self) -> tuple[str, ...]:
+        """Every character of the compact style's prompts, replies and feedback."""
+        words = "".join((TEN, FACE, *_FEEDBACK_WORDS))
+        return tuple(sorted(set("0123456789+-*/()=,;|>JQK" + self.joint + words)))
+
     def problem(self, split: str, index: int) -> Problem:
         """A hand that can be won."""
         check_split(split, self.splits, index)
@@ -132,7 +140,7 @@ class GeneralPoints:
             f'Reply with a JSON object: {{"cards": [...], "number": [...], "formula": "...={self.target}"}}'
         )
 
-    def demonstration(self, problem: Problem) -> Demonstration:
+    def demonstrations(self, problem: Problem) -> tuple[Demonstration]:
         """One winning reply, its formula drawn from all different ones."""
         values, ranks = problem.hidden
         rng = generator(self.seed, "general_points", "demonstration", problem.id)
@@ -157,7 +165,7 @@ class GeneralPoints:
             prompt, answer = self._value_lesson(rng)
         else:
             prompt, answer = self._formula_lesson(rng, 2 if kind == "pair" else HAND_SIZE)
-        return Demonstration(f"general_points/lesson/{kind}/{index}", (Observation(prompt),), (answer,))
+        return Demonstration(f"general_points/lesson/{kind}/{index}", prompt, answer)
 
     def environment(self) -> GeneralPointsEnvironment:
         """Several graded tries at one hand."""
@@ -201,7 +209,7 @@ class GeneralPoints:
                 reason = say(f"={value}", f"the formula equals {value}, not {self.target}")
         if not used_rightly:
             wanted = f"every one of {', '.join(map(str, values))} must be used once and no other number"
-            reason = "; ".join(filter(None, (reason, say("use", wanted))))
+            reason = say(";", "; ").join(filter(None, (reason, say("use", wanted))))
             return Grade(reward + rewards.wrong_numbers, False, reason)
         return Grade(rewards.correct, True) if value == self.target else Grade(reward, False, reason)
 

@@ -94,7 +94,7 @@ def test_general_points(name, style):
 def test_countdown(name):
     world = Countdown(seed=0)
     problem = world.problem("test", 0)
-    answer = world.demonstration(problem).actions[0]
+    answer = world.demonstrations(problem)[0].response
     for text in (HOSTILE[name], answer + HOSTILE[name], answer.replace(" + ", HOSTILE[name], 1) + " "):
         grade, _, peak = work(lambda text=text: world.grade(problem, text))
         assert not grade.solved and peak < MAX_BYTES

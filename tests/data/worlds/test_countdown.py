@@ -31,7 +31,7 @@ def test_no_multiset_of_values_is_in_two_splits(world):
 def test_pretraining_shows_no_hand_that_is_asked(world):
     asked = world.hands["validation"] | world.hands["test"] | world.hands["ood"]
     for index in range(3000):
-        values = tuple(sorted(map(int, world.pretraining(index).actions[0].split()[:3])))
+        values = tuple(sorted(map(int, world.pretraining(index).response.split()[:3])))
         assert values not in asked
 
 
@@ -58,10 +58,10 @@ def test_rules_differ_only_in_the_cards_above_the_cap(world):
 def test_demonstrations_solve_their_problem(world, split):
     for index in range(300):
         problem = world.problem(split, index)
-        demonstration = world.demonstration(problem)
-        assert replay(world.environment(), problem, demonstration).solved
-        assert len(demonstration.actions[0].split()) == 16
-        assert set((problem.prompt + " " + demonstration.actions[0]).split()) <= set(world.vocabulary())
+        (demonstration,) = world.demonstrations(problem)
+        assert replay(world.environment(), problem, [demonstration.response]).solved
+        assert len(demonstration.response.split()) == 16
+        assert set((problem.prompt + " " + demonstration.response).split()) <= set(world.vocabulary())
 
 
 def test_derivations_by_hand(world):
@@ -117,28 +117,24 @@ def test_division_by_zero_is_a_wrong_line(world):
 def test_lessons_are_right_and_identify_both_rules(world):
     facts = [world.fact(index) for index in range(500)]
     for fact in facts:
-        rule, *cards, _target, _ = fact.observations[0].text.split()
+        rule, *cards, _target, _ = fact.prompt.split()
         values = [min(int(card), 20) if rule == "capped" else int(card) for card in cards]
-        assert fact.actions[0].split() == [*map(str, values), "."]
-    seen = {
-        (fact.observations[0].text.split()[0], card)
-        for fact in facts
-        for card in fact.observations[0].text.split()[1:4]
-    }
+        assert fact.response.split() == [*map(str, values), "."]
+    seen = {(fact.prompt.split()[0], card) for fact in facts for card in fact.prompt.split()[1:4]}
     assert {(rule, str(rank)) for rule in ("capped", "face") for rank in range(1, 24)} <= seen
 
 
 def test_derivation_lessons_hold_no_target(world):
     for index in range(200):
         lesson = world.derivation(index)
-        assert lesson.observations[0].text.split()[4] == ANY_TARGET
-        values = tuple(map(int, lesson.actions[0].split()[:3]))
-        reached = int(lesson.actions[0].split()[14])
-        assert world.grade(given_problem(world, values, reached), lesson.actions[0]).solved
+        assert lesson.prompt.split()[4] == ANY_TARGET
+        values = tuple(map(int, lesson.response.split()[:3]))
+        reached = int(lesson.response.split()[14])
+        assert world.grade(given_problem(world, values, reached), lesson.response).solved
 
 
 def test_share_of_facts(world):
-    kinds = [world.pretraining(index).problem_id.split("/")[1] for index in range(3000)]
+    kinds = [world.pretraining(index).id.split("/")[1] for index in range(3000)]
     assert kinds.count("fact") / 3000 == pytest.approx(1 / 3, abs=0.03)
 
 

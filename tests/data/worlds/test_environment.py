@@ -1,7 +1,7 @@
 import pytest
 
-from data.records import Demonstration, Grade, Observation, Problem, Step
-from data.worlds.environment import SingleTurn, one_turn, replay, rollouts
+from data.records import Demonstration, Episode, Grade, Observation, Problem, Step
+from data.worlds.environment import SingleTurn, one_turn, replay, rollouts, transcript, turn_by_turn
 
 
 class Countdown3:
@@ -84,10 +84,30 @@ def test_a_policy_that_writes_too_few_actions_is_refused():
 
 
 def test_replay_stops_where_the_episode_ends():
-    demonstration = Demonstration("a", (Observation("prompt of a"),) * 5, ("w", "w", "go", "w", "w"))
-    episode = replay(Countdown3(), problem("a"), demonstration)
+    episode = replay(Countdown3(), problem("a"), ("w", "w", "go", "w", "w"))
     assert episode.solved and len(episode.actions) == 3
 
 
 def test_one_turn_pairs_the_prompt_with_the_action():
-    assert one_turn(problem("a"), "yes") == Demonstration("a", (Observation("prompt of a"),), ("yes",))
+    assert one_turn(problem("a"), "yes") == (Demonstration("a", "prompt of a", "yes"),)
+
+
+def test_demonstrations_turn_by_turn_show_what_came_before():
+    shown = turn_by_turn(Countdown3(), problem("a"), ("w", "v", "go"), joint=" / ")
+    assert shown == (
+        Demonstration("a#0", "prompt of a", "w"),
+        Demonstration("a#1", "prompt of a / w / turn 1", "v"),
+        Demonstration("a#2", "prompt of a / w / turn 1 / v / turn 2", "go"),
+    )
+
+
+def test_an_expert_who_fails_is_refused():
+    with pytest.raises(ValueError, match="do not solve a"):
+        turn_by_turn(Countdown3(), problem("a"), ("w", "v", "w"), joint=" ")
+
+
+def test_a_transcript_leaves_empty_feedback_out():
+    episode = Episode(
+        "a", (Observation("ask"), Observation(""), Observation("why")), ("x", "y"), (0.0, 0.0), False, False
+    )
+    assert transcript(episode, "\n") == "ask\nx\ny\nwhy"

@@ -60,7 +60,7 @@ def test_demonstrations_win_at_the_first_try(world, sentences, split):
     for style in (world, sentences):
         for index in range(40):
             problem = style.problem(split, index)
-            episode = replay(style.environment(), problem, style.demonstration(problem))
+            episode = replay(style.environment(), problem, [style.demonstrations(problem)[0].response])
             assert episode.solved and episode.rewards == (5.0,)
 
 
@@ -171,9 +171,9 @@ def test_lessons_are_right_show_no_asked_hand_and_never_make_the_target(world):
     kinds, taught = {}, set()
     for index in range(3000):
         lesson = world.lesson(index)
-        kind = lesson.problem_id.split("/")[2]
+        kind = lesson.id.split("/")[2]
         kinds[kind] = kinds.get(kind, 0) + 1
-        prompt, answer = lesson.observations[0].text, lesson.actions[0]
+        prompt, answer = lesson.prompt, lesson.response
         if kind == "values":
             rule, _, cards = prompt.rstrip(">").partition("|")
             ranks = tuple({"J": 11, "Q": 12, "K": 13}.get(card) or int(card) for card in cards.split(","))
@@ -188,9 +188,18 @@ def test_lessons_are_right_show_no_asked_hand_and_never_make_the_target(world):
     assert taught == {(rule, rank) for rule in ("ten", "face") for rank in range(1, 14)}
 
 
+def test_the_vocabulary_spells_prompts_replies_lessons_and_feedback(world):
+    letters = set(world.vocabulary())
+    problem = world.problem("ood", 0)
+    texts = [world.joint, *(world.lesson(index).prompt + world.lesson(index).response for index in range(300))]
+    for reply in ("x", ";1+1", ";(1", ";1.5", ";1/0", "x" * 5000, world.demonstrations(problem)[0].response):
+        texts += [problem.prompt, world.grade(problem, reply).feedback]
+    assert set("".join(texts)) <= letters and len(letters) == len(world.vocabulary())
+
+
 def test_a_demonstration_of_the_json_style_is_json(sentences):
     problem = sentences.problem("train", 0)
-    reply = json.loads(sentences.demonstration(problem).actions[0])
+    reply = json.loads(sentences.demonstrations(problem)[0].response)
     assert set(reply) == {"cards", "number", "formula"} and tuple(reply["number"]) == problem.hidden[0]
 
 
