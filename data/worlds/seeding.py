@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
+_MASK = (1 << 64) - 1
 
 
 def generator(*key: str | int) -> random.Random:
@@ -18,6 +19,20 @@ def generator(*key: str | int) -> random.Random:
     """
     spelt = "\x1f".join(f"{type(part).__name__}:{part}" for part in key)
     return random.Random(int.from_bytes(hashlib.sha256(spelt.encode()).digest()[:16], "big"))
+
+
+def mixed(seed: int, *numbers: int) -> int:
+    """A 64-bit number that looks random, from integers: for tables too large, or too short-lived, for ``generator``.
+
+    SplitMix64's finaliser (Steele et al. 2014, doi 10.1145/2714064.2660195) after each number: about 50 times faster.
+    """
+    state = seed & _MASK
+    for number in numbers:
+        state = (state + 0x9E3779B97F4A7C15 * (number + 1)) & _MASK
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+        state ^= state >> 31
+    return state
 
 
 def carved(items: Iterable[Item], shares: Mapping[str, float], *key: str | int) -> dict[str, frozenset[Item]]:
