@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.worlds.seeding import carved, check_split, generator
+from data.worlds.seeding import carved, check_split, generator, mixed
 
 
 def test_the_same_key_gives_the_same_numbers_and_another_key_others():
@@ -26,6 +26,18 @@ def test_a_number_is_pinned_so_that_worlds_do_not_drift_between_versions():
 
     expected = random.Random(int(hashlib.sha256(b"int:7").hexdigest()[:32], 16)).random()
     assert generator(7).random() == expected
+
+
+def test_mixed_numbers_are_spread_and_depend_on_every_argument():
+    draws = [mixed(7, a, b) for a in range(40) for b in range(40)]
+    assert len(set(draws)) == 1600 and all(0 <= draw < 1 << 64 for draw in draws)
+    assert 0.45 < sum(draw / 2**64 for draw in draws) / 1600 < 0.55
+    assert mixed(7, 1, 2) != mixed(7, 2, 1) != mixed(8, 2, 1) and mixed(7, 0) != mixed(7, 0, 0)
+
+
+def test_splitmix64_gives_its_published_first_output():
+    # SplitMix64 seeded with 0 begins with 0xE220A8397B1DCDAF; one step from state 0 is what mixed(0, 0) computes.
+    assert mixed(0, 0) == 0xE220A8397B1DCDAF
 
 
 @given(st.integers(10, 200), st.integers(0, 5))
