@@ -368,4 +368,7 @@ def bases(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def unique(cells: Iterable[Cell]) -> list[Cell]:
     """Cells without those that share a signature with an earlier one: a shared cell runs once."""
-    return list({cell.signature: cell for cell in reversed(list(cells))}.values())[::-1]
+    found: dict[str, Cell] = {}
+    for cell in cells:
+        found.setdefault(cell.signature, cell)
+    return list(found.values())

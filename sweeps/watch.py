@@ -6,6 +6,7 @@ again, shows the same: states, cells an hour, time left, the newest metric of ev
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections import Counter
@@ -47,7 +48,7 @@ _STYLES = {"done": "green", "running": "cyan", "cached": "blue", "failed": "red"
 class Running:
     """A running cell: seconds since it began, what it does, its newest metric, what is suspicious about it.
 
-    ``trained`` is the part of its training that is behind it, 0 where it does something else.
+    ``training_left`` is how many seconds its training will go on at its pace, None where that cannot be told.
     """
 
     row: str
@@ -56,7 +57,7 @@ class Running:
     phase: str
     metric: str
     warning: str
-    trained: float = 0.0
+    training_left: float | None = None
 
 
 @dataclass(frozen=True)
@@ -159,13 +160,13 @@ def look(cells: Sequence[Cell], ledger: Ledger, drifted: Mapping[str, Any], now:
 def _left(cost: Cost, running: Running | None) -> tuple[float, float, float]:
     """Seconds (low, middle, high) that are left of a cell.
 
-    A running cell that is past a tenth of its training is judged by its own pace; before that by its prediction, and
-    when it takes longer than predicted it is taken to be nearly there.
+    A cell in training is judged by its own pace; any other by its prediction, and when it takes longer than predicted
+    it is taken to be nearly there.
     """
     spent = running.seconds if running else 0.0
-    if running and running.trained >= 0.1:
-        rest = spent * (1 - running.trained) / running.trained
-        return 0.7 * rest, rest, 1.3 * rest + 0.1 * spent
+    if running and running.training_left is not None:
+        rest = running.training_left
+        return 0.8 * rest, rest, 1.3 * rest
     low, middle, high = (max(seconds - spent, 0.1 * seconds) for seconds in (cost.low, cost.seconds, cost.high))
     return low, middle, high
 
@@ -198,30 +199,47 @@ def _running(cell: Cell, ledger: Ledger, now: float) -> Running:
         silent = f"for {duration(now - beat)}" if isinstance(beat, (int, float)) and beat > now - seconds else "yet"
         warning = f"no heartbeat {silent} (process {lease.get('pid')} on {lease.get('host')})"
     doing = f"{phase['phase']} {phase['done']}/{phase['total']}" if "phase" in phase else "starting"
-    trained = phase["done"] / phase["total"] if phase.get("phase") == "train" and phase.get("total") else 0.0
-    return Running(cell.row, cell.seed, seconds, doing, newest_metric(folder / "metrics.jsonl"), warning, trained)
+    left = None
+    if phase.get("phase") == "train":
+        stage = ledger.stages.path("training", cell.training)
+        pace = seconds_per_step(stage.with_name(f"{stage.name}.partial") / "metrics.jsonl", now - seconds)
+        left = None if pace is None else pace * (phase["total"] - phase["done"])
+    return Running(cell.row, cell.seed, seconds, doing, newest_metric(folder / "metrics.jsonl"), warning, left)
+
+
+def seconds_per_step(metrics: Path, since: float) -> float | None:
+    """Pace of a training from its own log, from what was logged after ``since``: an earlier attempt does not count."""
+    rows = [row for row in _newest_rows(metrics, 16384) if row.get("time", 0) >= since and "step" in row]
+    if len(rows) < 2 or rows[-1]["step"] <= rows[0]["step"]:
+        return None
+    return float((rows[-1]["time"] - rows[0]["time"]) / (rows[-1]["step"] - rows[0]["step"]))
 
 
 def newest_metric(path: Path) -> str:
     """Last whole row of a metrics file: its step and loss, or whatever it holds first."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 4096))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return ""
-    for line in reversed(lines):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(row, dict):
-            continue
+    for row in reversed(_newest_rows(path, 4096)):
         names = [name for name in row if name not in ("step", "time") and isinstance(row[name], (int, float))]
         names.sort(key=lambda name: "loss" not in name)
         if names:
             return f"step {row.get('step')}: {names[0]} {row[names[0]]:.4g}"
     return ""
+
+
+def _newest_rows(path: Path, size: int) -> list[dict[str, Any]]:
+    """Whole rows in the last ``size`` bytes of a file of JSON lines."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - size))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+    rows = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            if isinstance(row, dict):
+                rows.append(row)
+    return rows
 
 
 def headline(snapshot: Snapshot) -> str:
