@@ -36,7 +36,7 @@ class Cell:
         blanked: the same with everything that depends on the evaluation blanked; names the trained weights.
         training: training signature; ``signature``: evaluation signature, the run folder's name;
         science: signature without code.
-        needs: signatures of the trained weights that it needs or makes: its base models', innermost first, its own.
+        needs: signatures of the trained weights that the cell needs or makes: its bases', the deepest first, its own.
         absent: one line for each of its inputs that is not on this machine; its signatures are provisional then.
     """
 
@@ -357,13 +357,9 @@ class Planner:
 
 
 def bases(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Configs of the base models that a cell starts from, the one that is trained first at the head."""
-    found: list[Mapping[str, Any]] = []
+    """The configs that a config starts from, the deepest first: a base may itself have a base."""
     base = config.get("base")
-    while base:
-        found.insert(0, base)
-        base = base.get("base")
-    return found
+    return [*bases(base), base] if base else []
 
 
 def unique(cells: Iterable[Cell]) -> list[Cell]:
