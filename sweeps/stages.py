@@ -68,6 +68,8 @@ class StageStore:
         self.root = root
         self._say = say
         self._verified: set[tuple[str, str]] = set()
+        self.used: list[str] = []
+        """ "kind/key" of every stage that this store gave out, in order, each once."""
 
     def key(self, kind: str, key: Mapping[str, Any]) -> str:
         """Name of the stage that ``key`` describes."""
@@ -90,6 +92,8 @@ class StageStore:
             build: fills the folder that it is given; may find there what a killed builder left and go on from it.
         """
         final = self.path(kind, key)
+        if (name := f"{kind}/{final.name}") not in self.used:
+            self.used.append(name)
         awaited = False
         while True:
             if self._sound(kind, final) is None:
