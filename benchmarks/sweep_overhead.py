@@ -122,9 +122,11 @@ def recheck_by_name(folder: Path, cells: int = 100) -> float:
     from sweeps.plan import Planner
     from sweeps.run import Job
 
-    # Four of the sweep's rows have all seeds, five have one.
-    seeds = list(range((cells - 5) // 4 + 1))
-    grid = Planner().sweep(load("re/main"), "smoke", (), seeds)
+    definition = load("re/main")
+    one, two = (len(definition.points("smoke", range(count))) for count in (1, 2))
+    # Some rows have one seed whatever is asked for.
+    seeds = list(range(1 + -(-(cells - one) // (two - one))))
+    grid = Planner().sweep(definition, "smoke", (), seeds)
     for cell in grid:
         nothing(Job.of(cell, folder / "outputs"))
     words = ("sweep=re/main", "scale=smoke", f"seeds={','.join(map(str, seeds))}", "--quiet")
