@@ -8,7 +8,9 @@
 the basic sweeper; (c) the same with Hydra's joblib launcher, where it is installed; (d) ours, cold, and again with
 everything done. Nothing is shared between the jobs of (a), (b) and (c), as it is for people who run grids so. Then,
 apart: the time from giving a no-op cell to a warm worker to having it back, a finished sweep of 100 cells checked
-again, and planning 1,000 cells beside Hydra's BasicSweeper composing the same grid. Prints times and ratios.
+again (whole commands, by ``-m`` and by a sweep's name), and planning 1,000 cells beside Hydra's BasicSweeper composing
+the same grid: one that varies seeds and one that varies every group. Ours signs the cells as well; the BasicSweeper
+composes every job twice (to check the batch, to launch it), of which one is counted. Prints times and ratios.
 """
 
 from __future__ import annotations
@@ -113,15 +115,45 @@ def recheck(folder: Path, cells: int = 100) -> float:
     return command("sweeps.run", "-m", *FIXED, *axes(cells), folder=folder) * cells / len(grid)
 
 
-def planning(cells: int = 1000, sample: int = 100) -> tuple[float, float]:
-    """Seconds to plan so many cells, ours and by Hydra's own composition (a sample of it, scaled up)."""
+def recheck_by_name(folder: Path, cells: int = 100) -> float:
+    """The same for ``papergrid sweep`` with its plan, without its table."""
+    from benchmarks.overhead_cell import nothing
+    from sweeps.definition import load
+    from sweeps.plan import Planner
+    from sweeps.run import Job
+
+    definition = load("re/main")
+    one, two = (len(definition.points("smoke", range(count))) for count in (1, 2))
+    # Some rows have one seed whatever is asked for.
+    seeds = list(range(1 + -(-(cells - one) // (two - one))))
+    grid = Planner().sweep(definition, "smoke", (), seeds)
+    for cell in grid:
+        nothing(Job.of(cell, folder / "outputs"))
+    words = ("sweep=re/main", "scale=smoke", f"seeds={','.join(map(str, seeds))}", "--quiet")
+    return command("sweeps.cli", "sweep", *words, folder=folder) * cells / len(grid)
+
+
+def group_points(cells: int) -> list[list[str]]:
+    """A grid over five config groups, none of which names weights that only a hub has."""
+    options = {
+        "retriever": (*RETRIEVERS, "sbert", "bm25_masked", "tfidf_masked", "sbert_between"),
+        "prompt": ("simple", "definition", "labelled", "unlabelled"),
+        "method": ("re", "encoder_head", "linear_svm", "neighbour_label", "constant"),
+        "model": ("minilm_generator", "tiny_generator", "tiny_t5", "tiny_llama"),
+        "data": ("samples", "samples_general"),
+    }
+    grid = itertools.product(*([f"{group}={name}" for name in names] for group, names in options.items()))
+    return [list(point) for point in grid][:cells]
+
+
+def planning(grid: list[list[str]], cells: int = 1000, sample: int = 50) -> tuple[float, float]:
+    """Seconds to plan a grid, ours and by Hydra's own composition (a sample of it), both scaled to so many cells."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
     from sweeps.plan import CONF, Planner
 
-    grid = points(cells)
     begun = time.perf_counter()
     planner = Planner()
     for overrides in grid:
@@ -135,7 +167,7 @@ def planning(cells: int = 1000, sample: int = 100) -> tuple[float, float]:
         # What BasicSweeper does with every job before it launches a batch.
         for overrides in grid[:: max(1, len(grid) // sample)][:sample]:
             instance.config_loader.load_sweep_config(master, overrides)
-        theirs = (time.perf_counter() - begun) * cells / sample
+        theirs = (time.perf_counter() - begun) * cells / min(sample, len(grid))
     return own, theirs
 
 
@@ -176,9 +208,14 @@ def main() -> int:
         if "e" in options.only:
             measure("(w) per cell beyond its work, p50", worker_overhead)
             measure("(r) 100 finished cells checked again", recheck)
-            own, theirs = planning()
-            print(f"{'1,000 cells planned, ours':44s} {own:8.2f} s")
-            print(f"{'1,000 cells composed, BasicSweeper':44s} {theirs:8.2f} s ({theirs / own:.0f} times ours)")
+            measure("(n) 100 finished cells of a sweep checked again", recheck_by_name)
+            for what, grid in (("over seeds", points(1000)), ("over groups", group_points(1000))):
+                own, theirs = planning(grid)
+                times[f"1,000 cells {what} planned, ours"] = own
+                times[f"1,000 cells {what} composed, BasicSweeper"] = theirs
+                print(f"{f'1,000 cells {what} planned, ours':44s} {own:8.2f} s")
+                ratio = f"({theirs / own:.0f} times ours)"
+                print(f"{f'1,000 cells {what} composed, BasicSweeper':44s} {theirs:8.2f} s {ratio}")
         (ROOT / "outputs").mkdir(exist_ok=True)
         (ROOT / "outputs" / "sweep_overhead.json").write_text(json.dumps(times, indent=1))
     finally:

@@ -273,9 +273,10 @@ class _Resolver:
         if target in self._open:
             raise UserError(f"{'.'.join(path)} refers to itself through {raw}: break the circle")
         node: Any = self._config
-        for part in target:
+        for depth, part in enumerate(target):
             if isinstance(node, str) and "${" in node:
-                raise LookupError(raw)
+                # The way leads through another reference, as from base.method to base.model, which is ${model}.
+                node = self.value(node, target[:depth])
             if not isinstance(node, dict) or part not in node:
                 raise UserError(f"{'.'.join(path)} refers to {raw}, which is not there")
             node = node[part]

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from sweeps import definition, plan
 from sweeps.composing import Beyond, PlainComposer
+from sweeps.errors import UserError
 
 PARTS = ("data/base", "model/base", "prompt/style")
 """Groups that are parts of other options: nothing chooses them at the top."""
@@ -190,3 +191,34 @@ def test_choices_are_split_as_hydras_basic_sweeper_does():
 @pytest.mark.parametrize("override", ["seed=range(3)", "retriever=glob(*)", "x='a,b'", "hydra.sweeper.x=1", "x=[1,2]"])
 def test_other_sweeps_are_left_to_hydra(override):
     assert plan.split_choices(["seed=1", override]) is None
+
+
+REFERENCES = {
+    "direct": {"a": "${b}", "b": 1},
+    "relative": {"x": {"a": "${.b}", "b": "${..c}"}, "c": [1, {"d": "${k}"}], "k": 2},
+    "through": {"base": {"model": "${model}", "method": {"cost": "${..model.cost}"}}, "model": {"cost": {"s": "${k}"}},
+                "k": 3},
+    "far": {"a": "${b.c.d}", "b": "${e}", "e": {"c": "${f}"}, "f": {"d": "${.g}", "g": 5}},
+}
+
+
+@pytest.mark.parametrize("name", list(REFERENCES))
+def test_references_resolve_as_omegaconf_does_and_without_it(name, monkeypatch):
+    config = REFERENCES[name]
+    theirs = plan._resolved_by_omegaconf(config)
+    monkeypatch.setattr(plan, "_resolved_by_omegaconf", None)
+    assert plan._resolved(config) == theirs
+
+
+@pytest.mark.parametrize("config", [{"a": "${b.x}", "b": "${a}"}, {"a": {"b": "${a}"}}, {"a": "${a}"}])
+def test_references_in_a_circle_are_refused(config):
+    with pytest.raises(UserError, match="refers to itself"):
+        plan._resolved(config)
+
+
+def test_no_sweep_needs_omegaconf_to_resolve(monkeypatch):
+    monkeypatch.setattr(plan, "_resolved_by_omegaconf", None)
+    composer = plan.Composer()
+    for name, scale in itertools.product(definition.names(), definition.SCALES):
+        for _, overrides, seed in definition.load(name).points(scale):
+            plan.resolve(composer.compose((f"scale={scale}", *overrides, f"seed={seed}")))
