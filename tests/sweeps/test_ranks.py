@@ -26,9 +26,9 @@ CELL = (
 PLACED = ("trainer=ddp", "trainer.devices=2", "trainer.strategy=ddp")
 
 
-def command(outputs, *overrides):
+def command(outputs, *overrides, flags=()):
     done = subprocess.run(
-        [sys.executable, "-m", "sweeps.run", *CELL, *overrides, f"paths.outputs={outputs}"],
+        [sys.executable, "-m", "sweeps.run", *flags, *CELL, *overrides, f"paths.outputs={outputs}"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -48,7 +48,7 @@ def only(outputs, pattern):
 @pytest.mark.parametrize("engine", [(), ("-m",)], ids=["by hand", "forked by the engine"])
 def test_a_cell_on_two_processes_is_the_cell_on_one(engine, tmp_path):
     command(tmp_path / "one")
-    command(tmp_path / "two", *engine, *PLACED)
+    command(tmp_path / "two", *PLACED, flags=engine)
     folders = [only(tmp_path / name, "runs/*/done.json").parent for name in ("one", "two")]
     assert folders[0].name == folders[1].name
     rows = []
