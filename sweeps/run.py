@@ -174,10 +174,7 @@ def _run(job: Job) -> None:
         progress = PhaseFile(folder / "progress.json")
         stages = StageStore(Path(job.outputs) / "stages", say=progress.say)
         limit_threads(int(config["threads"]))
-        data, method = build(config)
-        data.prepare(stages, progress.phase("prepare"))
-        method.attach(data)
-        _start(method, data, job.blanked, config, stages, progress)
+        data, method = prepare(job.blanked, config, stages, progress)
         if method.trains:
             weights = _trained(job.blanked, job.training, stages, progress, log, built=(data, method), actual=config)
             _replay(weights / "metrics.jsonl", log)
@@ -231,6 +228,17 @@ def _evaluation(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"split": evaluation["split"], "limit": evaluation["limit"]}
 
 
+def prepare(
+    config: Mapping[str, Any], actual: Mapping[str, Any], stages: StageStore, progress: PhaseFile
+) -> tuple[Any, Any]:
+    """Data object and method of a config, ready for the method's own training; arguments as of ``_trained``."""
+    data, method = build(actual)
+    data.prepare(stages, progress.phase("prepare"))
+    method.attach(data)
+    _start(method, data, config, actual, stages, progress)
+    return data, method
+
+
 def _start(
     method: Any,
     data: Any,
@@ -266,14 +274,11 @@ def _trained(
     def train(folder: Path) -> None:
         from lightning_modules.fitting import fit
         from sweeps.lightning_logger import RunLogger
+        from sweeps.ranks import started
         from sweeps.run_log import RunLog
 
         values = actual or config
-        data, method = built or build(values)
-        if built is None:
-            data.prepare(stages, progress.phase("prepare"))
-            method.attach(data)
-            _start(method, data, config, values, stages, progress)
+        data, method = built or prepare(config, values, stages, progress)
         own = RunLog(
             folder,
             wandb=None,
@@ -287,7 +292,7 @@ def _trained(
             config=values,
             resume_step=newest_step(folder),
         )
-        with own:
+        with own, started(config, values, folder, stages.root.parent) as group:
             _replay(folder / "metrics.jsonl", log)
             fit(
                 method,
@@ -295,6 +300,7 @@ def _trained(
                 folder=folder,
                 loggers=[RunLogger(own), *([RunLogger(log)] if log else [])],
                 progress=progress.phase("train" if log else "base model"),
+                group=group,
                 **strip(values["trainer"], frozenset({"_target_"})),
             )
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)

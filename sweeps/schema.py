@@ -33,7 +33,8 @@ def check(config: Mapping[str, Any]) -> None:
 
     for section in ("data", "method"):
         _check_node(config[section], section)
-    check_arguments(fit, config["trainer"], "trainer", given={"module", "data", "folder", "loggers", "progress"})
+    given = {"module", "data", "folder", "loggers", "progress", "group"}
+    check_arguments(fit, config["trainer"], "trainer", given=given)
     evaluation = config["evaluation"]
     if evaluation["split"] not in _SPLITS:
         raise UserError(f"evaluation.split is {evaluation['split']!r}: {nearest(str(evaluation['split']), _SPLITS)}")
