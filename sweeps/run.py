@@ -200,6 +200,7 @@ def _run(job: Job) -> None:
         "seconds": round(seconds, 3),
         "finished": time.time(),
         "files": digests(folder, RUN_FILES),
+        "stages": stages.used,
         "cost_kind": cost_kind(config),
         "cost": cost_record(config, seconds, seconds - train_seconds, _peak_mebibytes()),
     }
