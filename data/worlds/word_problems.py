@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from data.records import Demonstration, Grade, Problem
+from data.records.relations import Demonstration, Grade, Problem
 from data.worlds.environment import SingleTurn, one_turn
 from data.worlds.seeding import check_split, generator, mixed
 
