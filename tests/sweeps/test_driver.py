@@ -1,10 +1,12 @@
 """The driver against an engine that plays out a script of endings; no cell really runs."""
 
+import errno
 import json
 from collections import defaultdict
 
 import pytest
 
+from sweeps import driver
 from sweeps.driver import drive
 from sweeps.engines.protocol import Ended
 from sweeps.run import BUSY, Job
@@ -114,3 +116,17 @@ def test_an_interrupt_cancels_the_engine(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         drive([job(tmp_path, "a"), job(tmp_path, "b")], engine, StageStore(tmp_path / "stages"), watch=interrupt)
     assert engine.cancelled
+
+
+def test_a_full_disk_stops_one_cell_and_the_same_jobs_finish_afterwards(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    jobs = [job(tmp_path, "a"), job(tmp_path, "b")]
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "fail", full)
+        outcome, _ = run(tmp_path, jobs, {"a": [1]})
+    assert list(outcome.failed) == ["a"] and outcome.failed["a"].startswith("bug: ")
+    assert outcome.finished == ["b"]
+    again, _ = run(tmp_path, jobs[:1], {})
+    assert again.finished == ["a"]
