@@ -11,6 +11,7 @@ import tracemalloc
 import pytest
 
 from data.verifiers.expressions import FormulaSyntaxError, IllegalTextError, evaluate
+from data.verifiers.final_answer import correct, equivalent
 from data.worlds.countdown import Countdown
 from data.worlds.general_points import GeneralPoints
 
@@ -41,17 +42,18 @@ HOSTILE = {
     "equals": "=" * 4000,
 }
 MAX_LINES = 6_000
+MAX_LINES_OF_ALGEBRA = 400_000
 MAX_BYTES = 1 << 19
 
 
-def work(call):
+def work(call, limit=MAX_LINES):
     """Lines of Python executed by a call, and the peak of memory that it allocated."""
     lines = 0
 
     def trace(frame, event, argument):
         nonlocal lines
         lines += event == "line"
-        assert lines <= MAX_LINES, f"more than {MAX_LINES} lines of Python were executed"
+        assert lines <= limit, f"more than {limit} lines of Python were executed"
         return trace
 
     before = sys.gettrace()
@@ -98,6 +100,28 @@ def test_countdown(name):
     for text in (HOSTILE[name], answer + HOSTILE[name], answer.replace(" + ", HOSTILE[name], 1) + " "):
         grade, _, peak = work(lambda text=text: world.grade(problem, text))
         assert not grade.solved and peak < MAX_BYTES
+
+
+ALGEBRA = {
+    **HOSTILE,
+    "tower in braces": "9^{9^{9^{9}}}",
+    "many terms": "(a+b+c+d+f+g)^{40}",
+    "powers of powers": "(((x+1)^{30}+1)^{30}+1)^{30}",
+    "many powers": "*".join(["(x+y)^{20}"] * 40),
+    "fractions": "\\frac{" * 200,
+    "roots": "\\sqrt{" * 30 + "2" + "}" * 30,
+    "large roots": "+".join(f"\\sqrt{{{99999999 - 2 * number}}}" for number in range(25)),
+    "list": ",".join(["1"] * 250),
+    "boxes": "\\boxed{" * 1000,
+}
+
+
+@pytest.mark.parametrize("name", ALGEBRA)
+def test_final_answers(name):
+    text = ALGEBRA[name]
+    for call in (lambda: equivalent("7", text), lambda: correct("7", f"\\boxed{{{text}}}"), lambda: correct("7", text)):
+        result, _, peak = work(call, MAX_LINES_OF_ALGEBRA)
+        assert not result and peak < 4 * MAX_BYTES
 
 
 def test_the_bound_would_catch_an_unbounded_reader():
