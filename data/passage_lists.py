@@ -7,13 +7,23 @@ from pathlib import Path
 
 import numpy as np
 
+from data.answers import has_answer
 from data.artifacts import Stages
 from data.corpora import PassageFile, PassageTexts
-from data.records import Neighbour, RagExample
+from data.records import Neighbour, Passage, RagExample
 from data.retrieval.base import Progress, Retriever, learn
 from data.sources import digest_of
 
 PLAIN_VIEW = "sentence"
+
+
+def without_hidden_answers(passages: Sequence[Passage], example: RagExample) -> list[Passage]:
+    """Passages that are gold or hold none of the accepted answers, in their order.
+
+    What a retriever ranks high without being marked as gold may answer all the same: no "hard negative" at all.
+    """
+    gold, answers = example.gold, example.answers
+    return [passage for passage in passages if passage.id in gold or not has_answer(passage.text, answers)]
 
 
 class PassageLists:

@@ -22,7 +22,8 @@ AUTO = "auto"
 _FILE, _SETTINGS = "index.faiss", "settings.json"
 _BLOCK = 65_536
 _QUERIES = 512
-_TRAINING_PER_LIST = 64
+_TRAINING_PER_LIST = 40
+_TRAINING_ROUNDS = 10
 _PQ_BITS = 8
 
 
@@ -166,7 +167,10 @@ class VectorIndex:
             sample = np.arange(len(vectors))
             if wanted < len(vectors):
                 sample = np.sort(np.random.default_rng(0).choice(len(vectors), wanted, replace=False))
-            index.cp.min_points_per_centroid = 1  # a small corpus is no reason to complain on standard error
+            # Fewer rounds than faiss' 25: benchmarks/retrieval_scale.py compares recall with faiss' own. A small corpus
+            # is no reason to complain on standard error.
+            index.cp.niter = _TRAINING_ROUNDS
+            index.cp.min_points_per_centroid = 1
             if hasattr(index, "pq"):
                 index.pq.cp.min_points_per_centroid = 1
             index.train(vectors.take(sample))
@@ -182,9 +186,15 @@ class VectorIndex:
         if KINDS[settings.kind] is None:
             return Searcher(settings, vectors, _on_gpu(_whole(vectors)) if self._has_gpu() else None)
         faiss = _faiss()
-        if settings.kind != "hnsw" and self._has_gpu():
-            return Searcher(settings, vectors, _on_gpu(faiss.read_index(str(folder / _FILE))))
-        return Searcher(settings, vectors, faiss.read_index(str(folder / _FILE), faiss.IO_FLAG_MMAP_IFC))
+        index = faiss.read_index(str(folder / _FILE), faiss.IO_FLAG_MMAP_IFC)
+        # Before a copy goes to a GPU: what divides an index among several hides these.
+        if hasattr(index, "nprobe"):
+            index.nprobe = settings.probes
+        if hasattr(index, "hnsw"):
+            index.hnsw.efSearch = settings.search_breadth
+        elif self._has_gpu():
+            index = _on_gpu(index)
+        return Searcher(settings, vectors, index)
 
     def _has_gpu(self) -> bool:
         # faiss-cpu has the function too, and finds none.
@@ -204,10 +214,6 @@ class Searcher:
         self.settings = settings
         self._vectors = vectors
         self._index = index
-        if hasattr(index, "nprobe"):
-            index.nprobe = settings.probes
-        if hasattr(index, "hnsw"):
-            index.hnsw.efSearch = settings.search_breadth
 
     def search(self, queries: np.ndarray, k: int, progress: Progress | None = None) -> Hits:
         """The ``k`` largest inner products of each of (Q, D) float32 queries; rows filled with -1 and -inf."""

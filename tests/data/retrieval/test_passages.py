@@ -5,8 +5,8 @@ import pytest
 
 from data.artifacts import TemporaryStages
 from data.corpora import PassageFile, RawRow, write_passages
-from data.passage_lists import PassageLists
-from data.records import RagExample
+from data.passage_lists import PassageLists, without_hidden_answers
+from data.records import Passage, RagExample
 from data.retrieval.base import Learner, top_hits
 from data.retrieval.bm25 import BM25Retriever
 from data.retrieval.dense import DenseRetriever, without_banned
@@ -340,6 +340,12 @@ def test_training_questions_become_pairs_of_question_and_passage(corpus):
 def test_views_of_marked_sentences_are_refused(corpus):
     with pytest.raises(ValueError, match="marked entities"):
         PassageLists(BM25Retriever(view="between"), corpus, TemporaryStages())
+
+
+def test_passages_that_answer_without_being_gold_are_no_negatives():
+    example = RagExample("q", "who", ("Ann Lee", "Ann"), ("g",))
+    passages = [Passage("g", "", "Ann Lee did"), Passage("a", "", "by ann."), Passage("b", "", "Annie did")]
+    assert [passage.id for passage in without_hidden_answers(passages, example)] == ["g", "b"]
 
 
 def test_strength_by_hand():

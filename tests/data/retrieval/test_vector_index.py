@@ -160,7 +160,7 @@ def test_a_gpu_is_used_where_faiss_finds_one(vectors, queries, tmp_path, monkeyp
         hits = opened(index, vectors, folder)[0].search(queries, 5)
         assert len(moved) == min(number + 1, 3)  # the graph stays where it is
         assert np.mean(hits.indices == wanted) > 0.9
-    assert moved[0][0].ntotal == SIZE and moved[0][1].shard
+    assert moved[0][0].ntotal == SIZE and moved[0][1].shard and moved[1][0].nprobe == moved[2][0].nprobe == 4
     opened(VectorIndex(kind="flat", gpu=False), vectors, tmp_path)
     assert len(moved) == 3
 
