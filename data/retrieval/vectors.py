@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,12 @@ def write_vectors(
     """
     if storage not in STORAGES or shard_size < 1:
         raise ValueError(f"vectors: storage is one of {STORAGES} and shard_size 1 or more, got {storage}, {shard_size}")
+    shape = {"rows": len(texts), "width": width, "shard_size": shard_size, "storage": storage}
+    if _known(into / _SHAPE) != shape:
+        # Shards of another division, such as a killed run with another shard_size left, hold other rows.
+        for old in into.glob("shard-*"):
+            old.unlink()
+        (into / _SHAPE).write_text(json.dumps(shape))
     for start in range(0, len(texts), shard_size):
         end = min(start + shard_size, len(texts))
         path = into / _shard(start // shard_size)
@@ -58,8 +65,6 @@ def write_vectors(
             os.replace(half, path)
         elif progress:
             progress(end, len(texts))
-    shape = {"rows": len(texts), "width": width, "shard_size": shard_size}
-    (into / _SHAPE).write_text(json.dumps(shape))
 
 
 class Vectors:
@@ -98,6 +103,13 @@ class Vectors:
             chosen = np.flatnonzero(shards == number)
             taken[chosen] = self._shards[number][positions[chosen] - number * self._shard_size]
         return taken
+
+
+def _known(path: Path) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return None
 
 
 def _shard(number: int) -> str:

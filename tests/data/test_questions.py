@@ -84,6 +84,16 @@ def test_a_set_is_filtered_limited_and_checked(monkeypatch):
         QuestionSet(name="s", reader="open", files={"dev": "f"}).examples("test")
 
 
+def test_a_hub_set_names_its_configuration_split_and_revision(monkeypatch):
+    asked = []
+    row = {"id": "test_0", "question": "q", "golden_answers": ["x", "y"], "metadata": {}}
+    monkeypatch.setattr(questions, "read_hub", lambda hub, **options: asked.append((hub, options)) or [row])
+    source = {"id": "owner/sets", "config": "popqa", "split": "test", "revision": "v1"}
+    made = QuestionSet(name="s", reader="open", hub={"dev": source})
+    assert made.splits == ("dev",) and made.examples("dev") == [RagExample("test_0", "q", ("x", "y"))]
+    assert asked == [("owner/sets", {"config": "popqa", "split": "test", "revision": "v1"})]
+
+
 def test_a_mixture_takes_equally_many_of_each(monkeypatch):
     rows_of(monkeypatch, [{"id": str(n), "question": "q", "answers": ["x"]} for n in range(9)])
     parts = {name: QuestionSet(name=name, reader="open", files={"train": "f"}) for name in ("nq", "wow")}

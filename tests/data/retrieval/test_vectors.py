@@ -61,6 +61,19 @@ def test_nothing_is_embedded_twice_after_a_failure(tmp_path):
     np.testing.assert_array_equal(vectors.take(np.arange(10)), encode(TEXTS))
 
 
+def test_shards_of_another_division_are_not_taken_over(tmp_path):
+    def failing(texts):
+        if "9" in texts:
+            raise RuntimeError("killed")
+        return encode(texts)
+
+    for size in (2, 4, 8):
+        with pytest.raises(RuntimeError):
+            write(tmp_path, encoder=failing, shard_size=size)
+    # The second shard of two and that of eight have as many rows, but not the same ones.
+    np.testing.assert_array_equal(write(tmp_path, shard_size=8).take(np.arange(10)), encode(TEXTS))
+
+
 BUILDER = """
     import sys, time
     from pathlib import Path
@@ -92,7 +105,7 @@ def test_a_killed_embedding_goes_on_where_it_stopped(tmp_path):
     again = subprocess.run([*words, "fast"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     # Four texts were safe on disk; those of the shard that was being made come again, and nothing else.
     assert done == TEXTS[:8] and again.stdout.split() == TEXTS[4:]
-    (folder,) = (path.parent for path in tmp_path.glob("vectors/*/vectors.json"))
+    (folder,) = (path.parent for path in tmp_path.glob("vectors/*/stage.json"))
     np.testing.assert_array_equal(Vectors(folder).take(np.arange(10))[:, 0], np.arange(10))
 
 
