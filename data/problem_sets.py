@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from data.records import Demonstration, Grade, Problem
+from data.records.episodes import Grade, Problem
+from data.records.responses import Demonstration
 from data.sources import read_rows
 from data.verifiers.expressions import FormulaSyntaxError, IllegalTextError, evaluate
 from data.verifiers.final_answer import correct

@@ -15,7 +15,15 @@ from sweeps.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 SMOKE = ("scale=smoke", "experiment=re_smoke")
 OPTIONS = [(group, name) for group, names in plan.groups().items() for name in names]
-WITH_PACKAGE = {"data/base", "model/base", "prompt/style"}
+WITH_PACKAGE = {
+    "data/base",
+    "data/corpus",
+    "data/order",
+    "data/questions",
+    "model/base",
+    "prompt/style",
+    "retriever/base",
+}
 """Groups that are parts of other options: composed wherever those are."""
 
 PLANNER = plan.Planner()

@@ -20,7 +20,8 @@ from itertools import combinations_with_replacement
 from types import MappingProxyType
 from typing import NamedTuple
 
-from data.records.relations import Demonstration, Grade, Problem
+from data.records.episodes import Grade, Problem
+from data.records.responses import Demonstration
 from data.worlds.environment import SingleTurn, one_turn
 from data.worlds.seeding import carved, check_split, generator
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from data.records.relations import Demonstration, Episode, Grade, Observation, Problem, Step
+from data.records.episodes import Episode, Grade, Observation, Problem, Step
+from data.records.responses import Demonstration
 
 Policy = Callable[[Sequence[Episode]], Sequence[str]]
 """Writes one action for each unfinished episode that it is given, in order."""

@@ -28,7 +28,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple
 
-from data.records.relations import Passage, RagExample
+from data.records.passages import Passage, RagExample
 from data.worlds.seeding import carved, check_split, generator, mixed
 from data.worlds.wordlist import made_up_words
 

@@ -24,7 +24,8 @@ from math import exp
 from types import MappingProxyType
 from typing import NamedTuple
 
-from data.records.relations import Demonstration, Grade, PreferencePair, Problem
+from data.records.episodes import Grade, Problem
+from data.records.responses import Demonstration, PreferencePair
 from data.worlds.environment import SingleTurn, one_turn
 from data.worlds.seeding import check_split, generator, mixed
 

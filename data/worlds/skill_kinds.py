@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from data.records.relations import Grade
+from data.records.episodes import Grade
 from data.worlds.wordlist import made_up_words
 
 MAX_ANSWER = 80

@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from data.records.relations import Demonstration, Grade, Problem
+from data.records.episodes import Grade, Problem
+from data.records.responses import Demonstration
 from data.worlds.environment import SingleTurn, one_turn
 from data.worlds.seeding import check_split, generator, mixed
 

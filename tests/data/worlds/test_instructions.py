@@ -3,7 +3,7 @@ from math import exp
 
 import pytest
 
-from data.records.relations import Problem
+from data.records.episodes import Problem
 from data.worlds.environment import replay
 from data.worlds.instructions import DIALECTS, MANNERS, TASKS, Instructions, carried_out, framed, read, spelt
 

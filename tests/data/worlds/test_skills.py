@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from data.records.relations import Problem
+from data.records.episodes import Problem
 from data.worlds.environment import replay
 from data.worlds.skill_kinds import Facts
 from data.worlds.skills import SKILLS, SkillWorld
