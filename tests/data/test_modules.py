@@ -12,8 +12,10 @@ from data.modules import RelationData
 from data.prompts import PromptTemplate
 from data.records.relations import Prediction, without_tags
 from data.relations import SEMEVAL_LABELS
+from data.retrieval.dense import DenseRetriever
 from data.retrieval.none import NoRetriever
 from data.retrieval.tfidf import TfidfRetriever
+from data.retrieval.views import VIEWS
 from data.sources import DataNotFoundError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -188,15 +190,13 @@ def test_every_data_config_builds_with_its_name(path):
         assert data.labels == SEMEVAL_LABELS and data.none_label == "Other"
 
 
-@pytest.mark.parametrize("view", ["", "_between", "_masked"])
-@pytest.mark.parametrize("kind", ["none", "random", "bm25", "tfidf", "sbert"])
-def test_a_retriever_config_of_sentences_builds_and_its_name_says_view(kind, view):
-    if kind in ("none", "random") and view:
-        assert not (CONF / "retriever" / f"{kind}{view}.yaml").exists()
-        return
-    retriever = configured("+data=samples", f"+retriever={kind}{view}", "+prompt=simple").retriever
-    assert retriever.view == (view.removeprefix("_") or "sentence")
-    assert type(retriever).__name__.lower().startswith(kind[:2])
+@pytest.mark.parametrize("path", sorted((CONF / "retriever").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_retriever_config_builds_and_its_name_says_view(path):
+    retriever = configured("+data=samples", f"+retriever={path.stem}", "+prompt=simple").retriever
+    kind, _, view = path.stem.partition("_")
+    assert retriever.view == (view if view in VIEWS else "sentence")
+    # What sets dense retrievers apart is their encoder.
+    assert isinstance(retriever, DenseRetriever) or type(retriever).__name__.lower().startswith(kind[:2])
 
 
 @pytest.mark.parametrize("name", ["samples", "samples_general"])
