@@ -21,6 +21,8 @@ import numpy as np
 
 from data.cues import CUES
 
+from data.column_scores import Score
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -81,7 +83,7 @@ def with_slices(frame: pd.DataFrame, data: Any, split: str) -> pd.DataFrame:
     return frame.assign(**{COLUMN: np.array(cut, dtype=object)}).astype({COLUMN: "str"})
 
 
-def on_slice(score: Any, name: str) -> Any:
+def on_slice(score: Score, name: str) -> Score:
     """A ``Score`` over one slice: every example outside it counts for nothing, in any sum.
 
     The score keeps one row per example, so that rows of a table stay paired whatever their slice.
@@ -98,7 +100,10 @@ def on_slice(score: Any, name: str) -> Any:
         inside = (frame[COLUMN] == name).to_numpy(dtype=bool)
         return score.contributions(frame) * inside[:, None]
 
-    return score._replace(name=f"{score.name}_{name}", contributions=contributions)
+    def applies(frame: pd.DataFrame) -> bool:
+        return COLUMN in frame.columns and bool((frame[COLUMN] == name).any()) and score.applies(frame)
+
+    return score._replace(name=f"{score.name}_{name}", contributions=contributions, applies=applies)
 
 
 def _relation(label: str) -> str:
