@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from data.modules import RelationData
-from data.records import RelationExample
+from data.records.relations import RelationExample
 from data.sources import read_rows
 from data.splits import settle
 

@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from data.records import RelationExample
+from data.records.relations import RelationExample
 from data.token_spans import tag_spans
 from data.wikidata import PROPERTIES
 

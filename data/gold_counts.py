@@ -12,7 +12,7 @@ import pandas as pd
 
 from data.artifacts import Stages
 from data.modules import RelationData
-from data.records import Prediction, Prompt, RelationExample
+from data.records.relations import Prediction, Prompt, RelationExample
 from data.relations import subset
 from data.retrieval.base import Progress
 

@@ -1,6 +1,6 @@
 """The arithmetic of RAG4RE's TACRED figures: what its released evaluation computes, and what a constant scores on it.
 
-The release (evaluation/results_analysis.py) deletes everything before the colon from gold labels and predictions and then
+The release (evaluation/results_analysis.py) deletes everything before the colon from gold labels and predictions, then
 asks for the micro-F1 over the full, prefixed labels. No label with a prefix can be met any more, so that the only class
 left is ``no_relation``.
 
@@ -61,7 +61,7 @@ def released_micro_f1(gold: Sequence[str], predictions: Sequence[str], labels: I
 
 
 def constant_f1(total: int, none: int) -> float:
-    """F1 of the class ``no_relation`` for who always answers it: precision none/total, recall 1, so 2 none/(total+none).
+    """F1 of ``no_relation`` for who always answers it: precision none/total, recall 1, so 2 none / (total + none).
 
     Raises:
         ValueError: more examples without a relation than examples.
@@ -72,14 +72,14 @@ def constant_f1(total: int, none: int) -> float:
 
 
 def comparison() -> list[str]:
-    """One line per test set: the best published figure against the constant, under the metric that the code computes."""
+    """One line per test set: the best published figure against the constant, under the metric that the code has."""
     lines = []
     for one in FAMILIES:
         constant = 100 * constant_f1(one.total, one.none)
         lines.append(
             f"{one.name}: always no_relation scores 2 x {one.none} / ({one.total} + {one.none}) = {constant:.2f}; "
-            f"best published {one.best:.2f} ({one.model}), {one.best - constant:+.2f}; official micro-F1 of the constant "
-            f"0.0, of the published answers {one.official:.1f}"
+            f"best published {one.best:.2f} ({one.model}), {one.best - constant:+.2f}; official micro-F1 of the "
+            f"constant 0.0, of the published answers {one.official:.1f}"
         )
     return lines
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data.records import RelationExample
+from data.records.relations import RelationExample
 from data.relations import marked
 
 _MARKS = (("[[ ", "<e1>"), (" ]]", "</e1>"), ("<< ", "<e2>"), (" >>", "</e2>"))

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.cues import CUES
-
 from data.column_scores import Score
+from data.cues import CUES
 
 if TYPE_CHECKING:
     import pandas as pd

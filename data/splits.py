@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from data.records import RelationExample
+from data.records.relations import RelationExample
 from data.relations import carve, check, drop_recurring, subset
 
 

@@ -18,7 +18,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from data.records import RelationExample
+from data.records.relations import RelationExample
 from data.sources import locate, read_hub, read_rows
 from data.token_spans import tag_spans
 

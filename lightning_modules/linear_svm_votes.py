@@ -1,8 +1,8 @@
 """Baseline: the linear SVM that also sees how its neighbours are labelled, and the clearest probe of a leak.
 
 Its features are those of ``linear_svm`` and the share of each label among the neighbours in the prompt (``prompt.k`` of
-them). Where a training sentence may retrieve itself (``data.leak``), its own label is among the votes: the machine learns
-to trust votes that are never so good in the test.
+them). Where a training sentence may retrieve itself (``data.leak``), its own label is among the votes: the machine
+learns to trust votes that are never so good in the test.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data.records import Prediction, Prompt
+from data.records.relations import Prediction, Prompt
 from lightning_modules.base import Progress
 from lightning_modules.linear_svm import features
 
@@ -64,8 +64,8 @@ class LinearSvmVotes:
                 votes[row, position[data.lookup(name).label]] += self.vote_weight / len(prompt.neighbours)
         if split == "train" and not votes.any() and self.vote_weight:
             raise ValueError(
-                "no training prompt has a neighbour to count: choose a retriever (retriever=tfidf_between), a prompt that "
-                "shows neighbours (prompt=labelled) and prompt.k of at least 1"
+                "no training prompt has a neighbour to count: choose a retriever (retriever=tfidf_between), a prompt "
+                "that shows neighbours (prompt=labelled) and prompt.k of at least 1"
             )
         words = self._words.transform([by_id[prompt.example_id] for prompt in prompts])
         return hstack([words, csr_matrix(votes)]).tocsr()

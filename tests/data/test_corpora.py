@@ -6,7 +6,7 @@ import pytest
 from hydra.utils import instantiate
 
 from data.corpora import CorpusData
-from data.records import RelationExample, without_tags
+from data.records.relations import RelationExample, without_tags
 from data.relations import marked
 
 LABELS = ("A", "B", "none")

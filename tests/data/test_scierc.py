@@ -1,6 +1,6 @@
 import pytest
 
-from data.records import RelationExample
+from data.records.relations import RelationExample
 from data.scierc import BracketedRows
 
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.records import without_tags
+from data.records.relations import without_tags
 from data.relations import marked
 from data.token_spans import tag_spans
 

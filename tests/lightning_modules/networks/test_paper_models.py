@@ -14,9 +14,10 @@ from tests.lightning_modules.tiny_models import LABELS, Corpus
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 SMALL = {
-    "t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, "pad_token_id": 0, "eos_token_id": 3},
+    "t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2},
     "llama": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
 }
+SMALL["t5"] |= {"pad_token_id": 0, "eos_token_id": 3}
 SMALL["llama"] |= {"num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
 SMALL["mistral"] = {**SMALL["llama"], "num_key_value_heads": 1}
 PAPER = ["flan_t5_large", "flan_t5_xl", "flan_t5_xxl", "llama2_7b", "mistral_7b_instruct"]
