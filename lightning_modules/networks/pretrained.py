@@ -5,6 +5,7 @@ LoRA: arXiv 2106.09685; NF4 (QLoRA): arXiv 2305.14314.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -134,12 +135,13 @@ class Pretrained:
         """Load (or draw) weights and tokenizer.
 
         Raises:
-            ValueError: weights that contradict ``architecture``, a tokenizer too large for the model, no CUDA for NF4.
+            ValueError: weights that contradict ``architecture``, a tokenizer too large for the model, no CUDA or no
+                bitsandbytes for NF4.
         """
         from transformers import AutoTokenizer
 
-        if self.quantisation and not torch.cuda.is_available():
-            raise ValueError("model.quantisation=nf4 needs a CUDA device: set model.quantisation=null on this machine")
+        if self.quantisation:
+            self._check_quantisation()
         folder = locate_weights(self.weights, self.revision) if self.weights else None
         source = self.tokenizer or {"weights": self.weights, "revision": self.revision}
         tokenizer = AutoTokenizer.from_pretrained(locate_weights(str(source["weights"]), source.get("revision")))
@@ -170,7 +172,7 @@ class Pretrained:
             return self.lora.wrap(model, quantised=False, gradient_checkpointing=False) if self.lora else model
 
     def _network(self, folder: Path | None) -> Any:
-        from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, BitsAndBytesConfig
+        from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
         family: Any = AutoModelForCausalLM if self.kind == "causal" else AutoModelForSeq2SeqLM
         config = configuration(self.architecture, folder)
@@ -180,12 +182,29 @@ class Pretrained:
             except ValueError as error:
                 reason = str(error).splitlines()[0]
                 raise ValueError(f"model.architecture makes no {self.kind} model: {reason}") from None
-        quantised = None
-        if self.quantisation:
-            quantised = BitsAndBytesConfig(
-                load_in_4bit=True,
-                bnb_4bit_quant_type="nf4",
-                bnb_4bit_compute_dtype=self.dtype,
-                bnb_4bit_use_double_quant=False,
+        return family.from_pretrained(
+            folder, config=config, dtype=self.dtype, quantization_config=self.quantisation_config()
+        )
+
+    def quantisation_config(self) -> Any:
+        """How the weights are loaded: ``None`` as they are, else NF4 without double quantisation, as in CRE_PTM."""
+        from transformers import BitsAndBytesConfig
+
+        if not self.quantisation:
+            return None
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=self.dtype,
+            bnb_4bit_use_double_quant=False,
+        )
+
+    @staticmethod
+    def _check_quantisation() -> None:
+        if not torch.cuda.is_available():
+            raise ValueError("model.quantisation=nf4 needs a CUDA device: set model.quantisation=null on this machine")
+        if importlib.util.find_spec("bitsandbytes") is None:
+            raise ValueError(
+                "model.quantisation=nf4 needs bitsandbytes: install it (pip install -e '.[qlora]'), or set "
+                "model.quantisation=null"
             )
-        return family.from_pretrained(folder, config=config, dtype=self.dtype, quantization_config=quantised)
