@@ -77,7 +77,7 @@ class TacredRows:
         self.patches = patches
 
     def examples(self, rows: Sequence[Mapping[str, Any]], split: str) -> list[RelationExample]:
-        """See ``relation_corpora.RowReader``. ``ValueError`` for corrections of examples that the split does not have."""
+        """See ``relation_corpora.RowReader``. ``ValueError`` for corrections of examples that are not in the split."""
         corrected = self.patches.labels(split) if self.patches else None
         if corrected is None:
             return [_example(row, str(row[_LABEL])) for row in rows]

@@ -142,6 +142,7 @@ def _preempt(*_: object) -> None:
 
 def _run(job: Job) -> None:
     from data.scoring import summarise
+    from data.slices import with_slices
     from sweeps.progress import Heartbeat
     from sweeps.run_log import RunLog
 
@@ -181,7 +182,7 @@ def _run(job: Job) -> None:
             method.load_weights(weights)
         train_seconds = time.monotonic() - begun
         predictions = method.predict(data, progress=progress.phase("predict"), **_evaluation(config))
-        frame = data.frame(predictions)
+        frame = with_slices(data.frame(predictions), data, config["evaluation"]["split"])
         _write_parquet(frame, folder / "examples.parquet")
         summary = summarise(frame, data)
         write_atomically(folder / "summary.json", json.dumps(summary["scores"], indent=1))

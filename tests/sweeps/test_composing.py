@@ -16,10 +16,10 @@ from sweeps import definition, plan
 from sweeps.composing import Beyond, PlainComposer
 from sweeps.errors import UserError
 
-PARTS = ("data/base", "model/base", "prompt/style")
-"""Groups that are parts of other options: nothing chooses them at the top."""
+TOP = {entry.path for entry in PlainComposer(plan.CONF).file("config").defaults}
+"""Groups of the defaults list; all others are parts of their options, and nothing chooses those at the top."""
 
-GROUPS = {group: names for group, names in plan.groups().items() if group not in PARTS}
+GROUPS = {group: names for group, names in plan.groups().items() if group in TOP}
 OURS = PlainComposer(plan.CONF)
 PARSER = OverridesParser.create()
 
