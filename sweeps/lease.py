@@ -2,10 +2,11 @@
 
 A lease is a small file that exists while its owner works. It is written under another name and linked into place: one
 of any number of racing processes gets it, and nobody ever reads half of it. The owner touches it every few seconds; a
-lease is dead when its process on this machine has gone, or when it has not been touched for ``stale_after`` seconds. A
-dead lease is taken over by renaming it away first: a rename succeeds for exactly one of the racers. An owner that finds
-its lease gone (it was stopped for longer than ``stale_after``) kills itself, so that it cannot write into a folder that
-now belongs to somebody else.
+lease is dead when its process on this machine has gone, or when it has not been touched for ``stale_after`` seconds by
+a process that is stopped or elsewhere. A dead lease is taken over by renaming it away first: a rename succeeds for
+exactly one of the racers. An owner that finds its lease gone (it was stopped for longer than ``stale_after``) kills
+itself, so that it cannot write into a folder that now belongs to somebody else: when it is continued, before the main
+thread's next step; else with its next heartbeat.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ STALE_AFTER = 60.0
 """Seconds without a heartbeat after which a lease held on another host counts as dead."""
 
 _BEAT = 2.0
+
+_HELD: set[Lease] = set()
+"""Leases of this process, which its handler of SIGCONT looks at."""
 
 
 class LeaseHeld(Exception):  # noqa: N818 - a state of the world, not an error
@@ -72,8 +76,10 @@ def alive(path: Path, *, stale_after: float = STALE_AFTER) -> bool:
         return age < 5 * _BEAT
     if place() and owner.get("place") == place():
         pid = int(owner["pid"])
-        started = _started(pid)
-        return started is not None and _state(pid) not in "ZX" and owner.get("started") in (None, started)
+        started, state = _started(pid), _state(pid)
+        if started is None or state in "ZX" or owner.get("started") not in (None, started):
+            return False
+        return state not in "Tt" or age < stale_after
     return age < stale_after
 
 
@@ -124,6 +130,11 @@ class Lease:
                 raise LeaseHeld(str(self.path)) from error
             if not self._create():
                 raise LeaseHeld(str(self.path))
+        _HELD.add(self)
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGCONT) in (
+            signal.SIG_DFL, signal.SIG_IGN,
+        ):
+            signal.signal(signal.SIGCONT, _continued)
         self._thread = threading.Thread(target=self._beat, name=f"lease {self.path.name}", daemon=True)
         self._thread.start()
         return self
@@ -133,6 +144,7 @@ class Lease:
     ) -> None:
         """Gives the lease back."""
         self._stop.set()
+        _HELD.discard(self)
         if self._thread is not None:
             self._thread.join()
         if owner(self.path).get("token") == self._token:
@@ -170,3 +182,9 @@ class Lease:
             except (OSError, ValueError):
                 return False
         return True
+
+
+def _continued(*_: object) -> None:
+    """Handler of SIGCONT. A heartbeat would come too late: the main thread may write as soon as it is continued."""
+    if any(lease._lost() for lease in list(_HELD)):
+        os.kill(os.getpid(), signal.SIGKILL)

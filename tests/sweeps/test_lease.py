@@ -87,3 +87,38 @@ def test_owner_whose_lease_was_taken_kills_itself(tmp_path):
         time.sleep(0.05)
     path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "another"}))
     assert process.wait(timeout=20) == -signal.SIGKILL
+
+
+FROZEN = """
+import sys
+from pathlib import Path
+from sweeps.lease import Lease
+folder = Path(sys.argv[1])
+with Lease(folder / "lease"):
+    print("held", flush=True)
+    while True:
+        with (folder / "written").open("a") as file:
+            file.write("x")
+"""
+
+
+def test_a_frozen_owner_is_replaced_and_writes_nothing_once_it_is_continued(tmp_path):
+    path, written = tmp_path / "lease", tmp_path / "written"
+    process = subprocess.Popen([sys.executable, "-c", FROZEN, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "held\n"
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        with pytest.raises(LeaseHeld), Lease(path):
+            pass
+        os.utime(path, (time.time() - 10,) * 2)
+        with Lease(path, stale_after=5):
+            size = written.stat().st_size if written.exists() else 0
+            process.send_signal(signal.SIGCONT)
+            assert process.wait(timeout=60) == -signal.SIGKILL
+            # A write that the stop caught inside the kernel may still end; the loop goes no further.
+            assert (written.stat().st_size if written.exists() else 0) - size <= 1
+            assert owner(path)["pid"] == os.getpid()
+    finally:
+        process.kill()
+        process.stdout.close()
