@@ -77,7 +77,7 @@ def alive(path: Path, *, stale_after: float = STALE_AFTER) -> bool:
         if started is None or state in ("", "Z", "X") or owner.get("started") not in (None, started):
             return False
         # A process that computes is alive however late its heartbeat; a stopped one only while that is young.
-        return state != "T" or age < stale_after
+        return state not in "Tt" or age < stale_after
     return age < stale_after
 
 

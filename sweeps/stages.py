@@ -116,6 +116,9 @@ class StageStore:
     def _build(self, kind: str, key: Mapping[str, Any] | str, final: Path, build: Callable[[Path], None]) -> None:
         partial = final.with_name(f"{final.name}.partial")
         partial.mkdir(parents=True, exist_ok=True)
+        # Of a builder that ended just before it published: the new manifest must not list the old one or its draft.
+        for left in (partial / MANIFEST, *partial.glob(f".{MANIFEST}.*")):
+            left.unlink(missing_ok=True)
         begun = time.monotonic()
         build(partial)
         files = {}
