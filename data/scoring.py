@@ -11,41 +11,16 @@ Frames of examples have the columns ``gold`` and ``prediction``; a prediction ""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from data.column_scores import COLUMN_SCORES, Score, ratio, share_of_sums
 from data.relations import SEMEVAL_LABELS, SEMEVAL_RELATIONS
 
 INVALID = ""
 INVALID_COLUMN = "(invalid)"
-
-
-class Score(NamedTuple):
-    """A score that statistics can take apart.
-
-    Attributes:
-        name: key in ``SCORES``.
-        contributions: frame of N examples -> (N, D) float64, one row per example.
-        value: sums (or means: the scale does not matter) of contributions (..., D) -> (...); a fraction.
-        percent: show 100 times the value.
-        higher_is_better: direction of improvement.
-        applies: whether the score means anything for the gold labels of a frame.
-    """
-
-    name: str
-    contributions: Callable[[pd.DataFrame], np.ndarray]
-    value: Callable[[np.ndarray], np.ndarray]
-    percent: bool = True
-    higher_is_better: bool = True
-    applies: Callable[[np.ndarray], bool] = lambda gold: True
-
-    def of(self, frame: pd.DataFrame) -> float:
-        """The score of a frame, as a fraction; ``ValueError`` for an empty one."""
-        if not len(frame):
-            raise ValueError(f"{self.name} of no example is undefined: give at least one row")
-        return float(self.value(self.contributions(frame).sum(axis=0)))
 
 
 def relation_of(label: str) -> str:
@@ -53,12 +28,16 @@ def relation_of(label: str) -> str:
     return label.partition("(")[0]
 
 
-def _semeval(gold: np.ndarray) -> bool:
-    return set(gold) <= set(SEMEVAL_LABELS)
+def _labelled(frame: pd.DataFrame) -> bool:
+    return {"gold", "prediction"} <= set(frame.columns)
 
 
-def _tacred(gold: np.ndarray) -> bool:
-    return "no_relation" in set(gold)
+def _semeval(frame: pd.DataFrame) -> bool:
+    return _labelled(frame) and set(frame["gold"]) <= set(SEMEVAL_LABELS)
+
+
+def _tacred(frame: pd.DataFrame) -> bool:
+    return _labelled(frame) and "no_relation" in set(frame["gold"])
 
 
 def answers(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -69,11 +48,6 @@ def answers(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return frame["gold"].to_numpy(dtype=object), frame["prediction"].to_numpy(dtype=object)
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole, and 0 where whole is 0: the scorer's rule for classes that nobody predicted."""
-    return np.divide(part, whole, out=np.zeros(np.broadcast(part, whole).shape), where=whole != 0)
-
-
 def _share(name: str, hit: Callable[[np.ndarray, np.ndarray], np.ndarray], *, higher_is_better: bool = True) -> Score:
     """Share of the examples for which ``hit(gold, prediction)`` holds; D = 2: hits, examples."""
 
@@ -81,12 +55,12 @@ def _share(name: str, hit: Callable[[np.ndarray, np.ndarray], np.ndarray], *, hi
         hits = hit(*answers(frame)).astype(np.float64)
         return np.stack([hits, np.ones_like(hits)], axis=1)
 
-    return Score(name, contributions, lambda sums: _ratio(sums[..., 0], sums[..., 1]), True, higher_is_better)
+    return Score(name, contributions, share_of_sums, True, higher_is_better, _labelled)
 
 
 def _f1(sums: np.ndarray) -> np.ndarray:
     """F1 from (..., 3) true positives, predicted, gold: 2 PR/(P+R) = 2 tp / (predicted + gold)."""
-    return _ratio(2.0 * sums[..., 0], sums[..., 1] + sums[..., 2])
+    return ratio(2.0 * sums[..., 0], sums[..., 1] + sums[..., 2])
 
 
 def _macro_f1() -> Score:
@@ -110,7 +84,7 @@ def _macro_f1() -> Score:
     def value(sums: np.ndarray) -> np.ndarray:
         by_relation = sums.reshape(*sums.shape[:-1], len(SEMEVAL_RELATIONS), 3)
         present = by_relation[..., 2] > 0
-        return _ratio((_f1(by_relation) * present).sum(axis=-1), present.sum(axis=-1))
+        return ratio((_f1(by_relation) * present).sum(axis=-1), present.sum(axis=-1))
 
     return Score("macro_f1", contributions, value, applies=_semeval)
 
@@ -159,38 +133,35 @@ SCORES: dict[str, Score] = {
         single_class_f1("Other", name="other_f1")._replace(applies=_semeval),
         micro_f1("no_relation", name="tacred_micro_f1")._replace(applies=_tacred),
         single_class_f1("no_relation", name="no_relation_f1")._replace(applies=_tacred),
+        *COLUMN_SCORES,
     )
 }
 """Scores by name."""
 
 
-class _Corpus(Protocol):
-    labels: tuple[str, ...]
-
-
 def scores_of(frame: pd.DataFrame) -> dict[str, float]:
-    """Every score that applies to the frame's gold labels, in table units (percent for a score that says so)."""
-    gold, _ = answers(frame)
+    """Every score that applies to a frame of examples, in table units (percent for a score that says so)."""
     return {
         name: (100.0 if score.percent else 1.0) * score.of(frame)
         for name, score in SCORES.items()
-        if score.applies(gold)
+        if score.applies(frame)
     }
 
 
-def summarise(frame: pd.DataFrame, data: _Corpus) -> dict[str, Any]:
+def summarise(frame: pd.DataFrame, data: Any) -> dict[str, Any]:
     """What a finished run reports of its examples.
 
+    Args:
+        frame: one row per example.
+        data: the data object; one with an inventory (``labels``) gets a table per class.
+
     Returns:
-        ``scores``: as ``scores_of``; ``tables``: frames by name (``per_class``, with the label as a column);
-        ``labels``: the inventory, for a confusion matrix.
+        ``scores``: as ``scores_of``; ``tables``: frames by name; ``labels``: the inventory for a confusion matrix, or
+        None.
     """
-    labels = list(data.labels)
-    return {
-        "scores": scores_of(frame),
-        "tables": {"per_class": per_class(frame, labels).reset_index()},
-        "labels": labels,
-    }
+    labels = list(getattr(data, "labels", ()))
+    tables = {"per_class": per_class(frame, labels).reset_index()} if labels and _labelled(frame) else {}
+    return {"scores": scores_of(frame), "tables": tables, "labels": labels or None}
 
 
 def per_class(frame: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
@@ -220,9 +191,9 @@ def class_table(classes: Sequence[str], gold: np.ndarray, prediction: np.ndarray
     ).reshape(len(classes), len(COUNTS))
     hits, predicted, relevant = counts.T.astype(np.float64)
     columns = {
-        "precision": _ratio(hits, predicted),
-        "recall": _ratio(hits, relevant),
-        "f1": _ratio(2.0 * hits, predicted + relevant),
+        "precision": ratio(hits, predicted),
+        "recall": ratio(hits, relevant),
+        "f1": ratio(2.0 * hits, predicted + relevant),
         **dict(zip(COUNTS, counts.T, strict=True)),
     }
     return pd.DataFrame(columns, index=pd.Index(classes, name="label"))

@@ -39,7 +39,7 @@ class Cell:
         blanked: the same with everything that depends on the evaluation blanked; names the trained weights.
         training: training signature; ``signature``: evaluation signature, the run folder's name;
         science: signature without code.
-        needs: signatures of the trained weights that the cell needs or makes: its base model's, its own.
+        needs: signatures of the trained weights that the cell needs or makes: its bases', the deepest first, its own.
     """
 
     row: str
@@ -237,8 +237,7 @@ class Planner:
         full = tuple(overrides) if seed is None else (*overrides, f"seed={seed}")
         config, blanked = resolve(self._composer.compose(full))
         training = signature.training_signature(blanked)
-        base = blanked.get("base")
-        needs = (signature.training_signature(base),) if base else ()
+        needs = tuple(signature.training_signature(base) for base in bases(blanked))
         if (config.get("method") or {}).get("tune", True):
             needs = (*needs, training)
         return Cell(
@@ -264,6 +263,12 @@ class Planner:
             except UserError as error:
                 raise UserError(f"sweep {definition.name}, row {row!r}: {error}") from error
         return cells
+
+
+def bases(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The configs that a config starts from, the deepest first: a base may itself have a base."""
+    base = config.get("base")
+    return [*bases(base), base] if base else []
 
 
 def unique(cells: Iterable[Cell]) -> list[Cell]:

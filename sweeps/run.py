@@ -177,9 +177,7 @@ def _run(job: Job) -> None:
         data, method = build(config)
         data.prepare(stages, progress.phase("prepare"))
         method.attach(data)
-        if config.get("base") is not None:
-            name = training_signature(job.blanked["base"])
-            method.load_weights(_trained(job.blanked["base"], name, stages, progress, None, actual=config["base"]))
+        _start(method, data, job.blanked, config, stages, progress)
         if method.trains:
             weights = _trained(job.blanked, job.training, stages, progress, log, built=(data, method), actual=config)
             _replay(weights / "metrics.jsonl", log)
@@ -233,6 +231,22 @@ def _evaluation(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"split": evaluation["split"], "limit": evaluation["limit"]}
 
 
+def _start(
+    method: Any,
+    data: Any,
+    config: Mapping[str, Any],
+    actual: Mapping[str, Any],
+    stages: StageStore,
+    progress: PhaseFile,
+) -> None:
+    """Brings an attached method to where its own training begins: the weights of its base, then what it prepares."""
+    if config.get("base") is not None:
+        name = training_signature(config["base"])
+        method.load_weights(_trained(config["base"], name, stages, progress, None, actual=actual["base"]))
+    if hasattr(method, "prepare"):
+        method.prepare(data, stages, progress.phase("prepare"))
+
+
 def _trained(
     config: Mapping[str, Any],
     name: str,
@@ -259,6 +273,7 @@ def _trained(
         if built is None:
             data.prepare(stages, progress.phase("prepare"))
             method.attach(data)
+            _start(method, data, config, values, stages, progress)
         own = RunLog(
             folder,
             wandb=None,

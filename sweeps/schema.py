@@ -52,7 +52,7 @@ def check(config: Mapping[str, Any]) -> None:
     except (ValueError, TypeError) as error:
         raise UserError(str(error).split("\n")[0]) from error
     if config.get("base") is not None:
-        check({**config, **config["base"], "base": None})
+        check({**config, "base": None, **config["base"]})
 
 
 def _reason(error: Exception) -> str:

@@ -1,0 +1,76 @@
+"""Scores that are the mean of one numeric column of the examples frame. numpy and pandas only.
+
+A data object whose frame has such a column gets its score; nothing else needs to know of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+
+class Score(NamedTuple):
+    """A score that statistics can take apart.
+
+    Attributes:
+        name: key in ``scoring.SCORES``.
+        contributions: frame of N examples -> (N, D) float64, one row per example.
+        value: sums (or means: the scale does not matter) of contributions (..., D) -> (...); a fraction.
+        percent: show 100 times the value.
+        higher_is_better: direction of improvement.
+        applies: whether the score means anything for a frame.
+    """
+
+    name: str
+    contributions: Callable[[pd.DataFrame], np.ndarray]
+    value: Callable[[np.ndarray], np.ndarray]
+    percent: bool = True
+    higher_is_better: bool = True
+    applies: Callable[[pd.DataFrame], bool] = lambda frame: True
+
+    def of(self, frame: pd.DataFrame) -> float:
+        """The score of a frame, as a fraction; ``ValueError`` for an empty one."""
+        if not len(frame):
+            raise ValueError(f"{self.name} of no example is undefined: give at least one row")
+        return float(self.value(self.contributions(frame).sum(axis=0)))
+
+
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole, and 0 where whole is 0."""
+    return np.divide(part, whole, out=np.zeros(np.broadcast(part, whole).shape), where=whole != 0)
+
+
+def share_of_sums(sums: np.ndarray) -> np.ndarray:
+    """First of two sums (..., 2) over the second."""
+    return ratio(sums[..., 0], sums[..., 1])
+
+
+def mean_of(column: str, *, percent: bool = True, higher_is_better: bool = True) -> Score:
+    """Mean of a column; D = 2: its value, 1. A row without a value (NaN) counts neither way."""
+
+    def contributions(frame: pd.DataFrame) -> np.ndarray:
+        values = frame[column].to_numpy(dtype=np.float64)
+        known = ~np.isnan(values)
+        return np.stack([np.where(known, values, 0.0), known.astype(np.float64)], axis=1)
+
+    return Score(
+        column,
+        contributions,
+        share_of_sums,
+        percent,
+        higher_is_better,
+        lambda frame: column in frame.columns,
+    )
+
+
+COLUMN_SCORES: tuple[Score, ...] = (
+    mean_of("exact_match"),
+    mean_of("token_f1"),
+    mean_of("success"),
+    mean_of("reward", percent=False),
+    mean_of("response_tokens", percent=False, higher_is_better=False),
+)
+"""Columns that mean the same wherever they occur."""
