@@ -12,7 +12,7 @@ from data.artifacts import Stages, TemporaryStages
 from data.batches import StepLoader
 from data.neighbours import NeighbourLists
 from data.prompts import PromptTemplate
-from data.records import Neighbour, Prediction, Prompt, RelationExample
+from data.records.relations import Neighbour, Prediction, Prompt, RelationExample
 from data.refinement import label_of
 from data.relations import READERS, carve, check, drop_recurring, subset
 from data.retrieval.base import Progress, Retriever

@@ -10,7 +10,7 @@ import numpy as np
 
 from data.artifacts import Stages
 from data.prompts import MAX_NEIGHBOURS
-from data.records import Neighbour, RelationExample, without_tags
+from data.records.relations import Neighbour, RelationExample, without_tags
 from data.retrieval.base import Progress, Retriever
 from data.retrieval.views import view_of
 from data.sources import digest_of

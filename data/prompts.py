@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from data.records import Prompt, RelationExample
+from data.records.relations import Prompt, RelationExample
 
 MAX_NEIGHBOURS = 10
 """Largest ``k``; neighbour lists are this long."""

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from data.records import RelationExample, without_tags
+from data.records.relations import RelationExample, without_tags
 
 SEMEVAL_RELATIONS = (
     "Cause-Effect",

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from data.records import Prediction
+from data.records.relations import Prediction
 
 WEIGHTS_FILE = "model.safetensors"
 """Name of the trained weights inside a folder of a finished training."""

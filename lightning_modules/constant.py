@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from data.records import Prediction
+from data.records.relations import Prediction
 from lightning_modules.base import Progress
 
 

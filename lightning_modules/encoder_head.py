@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data.records import Prediction, Prompt
+from data.records.relations import Prediction, Prompt
 from lightning_modules.base import GridModule, Optimiser, Progress
 from lightning_modules.networks.marked_encoder import MarkedEncoder
 

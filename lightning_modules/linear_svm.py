@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from data.records import Prediction, RelationExample
+from data.records.relations import Prediction, RelationExample
 from lightning_modules.base import Progress
 
 _PARTS = re.compile(r"(.*?)<(e[12])>(.*?)</e[12]>(.*?)<(e[12])>(.*?)</e[12]>(.*)", re.DOTALL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from data.records import Prediction
+from data.records.relations import Prediction
 from lightning_modules.base import Progress
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from data.records import Prediction, Prompt
+from data.records.relations import Prediction, Prompt
 from lightning_modules.base import GridModule, Progress
 from lightning_modules.losses.logps import normalise
 from lightning_modules.losses.sft import sft_loss

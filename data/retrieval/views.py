@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from data.records import without_tags
+from data.records.relations import without_tags
 
 _FIRST_TO_SECOND = re.compile(r"<e[12]>.*</e[12]>", re.DOTALL)
 _ENTITY = {"headentity": re.compile(r"<e1>.*?</e1>", re.DOTALL), "tailentity": re.compile(r"<e2>.*?</e2>", re.DOTALL)}

@@ -10,7 +10,7 @@ from data.artifacts import TemporaryStages
 from data.batches import StepLoader
 from data.modules import RelationData
 from data.prompts import PromptTemplate
-from data.records import Prediction, without_tags
+from data.records.relations import Prediction, without_tags
 from data.relations import SEMEVAL_LABELS
 from data.retrieval.none import NoRetriever
 from data.retrieval.tfidf import TfidfRetriever

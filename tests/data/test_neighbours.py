@@ -3,7 +3,7 @@ import pytest
 from data.artifacts import TemporaryStages
 from data.neighbours import NeighbourLists
 from data.prompts import MAX_NEIGHBOURS
-from data.records import RelationExample, without_tags
+from data.records.relations import RelationExample, without_tags
 from data.retrieval.none import NoRetriever
 from data.retrieval.random import RandomRetriever
 from data.retrieval.tfidf import TfidfRetriever

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.prompts import MAX_NEIGHBOURS, PromptTemplate
-from data.records import RelationExample
+from data.records.relations import RelationExample
 from data.relations import SEMEVAL_LABELS
 
 CONF = Path(__file__).parents[2] / "conf/prompt"

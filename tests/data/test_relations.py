@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.records import RelationExample, without_tags
+from data.records.relations import RelationExample, without_tags
 from data.relations import (
     SEMEVAL_LABELS,
     SEMEVAL_RELATIONS,

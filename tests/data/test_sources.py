@@ -206,6 +206,6 @@ def test_weights_digest_follows_names_and_contents_not_places_or_notes(tmp_path)
 
 
 def test_planning_imports_no_torch():
-    code = "import sys, data.records, data.sources, data.relations, data.scoring, data.refinement, data.artifacts\n"
+    code = "import sys, data.sources, data.relations, data.scoring, data.refinement, data.artifacts\n"
     code += "sys.exit('torch' in sys.modules or 'datasets' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=sources.PROJECT, check=False).returncode == 0

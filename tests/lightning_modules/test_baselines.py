@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from data.records import RelationExample
+from data.records.relations import RelationExample
 from lightning_modules.constant import Constant
 from lightning_modules.encoder_head import EncoderHead
 from lightning_modules.fitting import fit

@@ -3,7 +3,7 @@
 from transformers import BertTokenizerFast
 
 from data.batches import StepLoader
-from data.records import Neighbour, Prompt, RelationExample
+from data.records.relations import Neighbour, Prompt, RelationExample
 from data.refinement import label_of
 from lightning_modules.base import Optimiser
 from lightning_modules.networks.marked_generator import MarkedGenerator

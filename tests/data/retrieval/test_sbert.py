@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from data.artifacts import TemporaryStages
-from data.records import without_tags
+from data.records.relations import without_tags
 from data.relations import tagged_row
 from data.retrieval.sbert import SbertRetriever
 from data.sources import DataNotFoundError, locate_weights, read_rows

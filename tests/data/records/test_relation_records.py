@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.records import without_tags
+from data.records.relations import without_tags
 
 
 def test_only_the_four_tags_go():

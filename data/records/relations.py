@@ -1,4 +1,4 @@
-"""Records: the small named tuples that travel through papergrid. Plain Python: importing this needs nothing else."""
+"""Records of relation extraction. Plain Python: importing this needs nothing else."""
 
 import re
 from typing import NamedTuple
