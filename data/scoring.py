@@ -18,6 +18,7 @@ import pandas as pd
 
 from data.column_scores import COLUMN_SCORES, Score, ratio, share_of_sums
 from data.relations import SEMEVAL_LABELS, SEMEVAL_RELATIONS
+from data.scoring_tabular import TABULAR_SCORES
 
 INVALID = ""
 INVALID_COLUMN = "(invalid)"
@@ -134,6 +135,7 @@ SCORES: dict[str, Score] = {
         micro_f1("no_relation", name="tacred_micro_f1")._replace(applies=_tacred),
         single_class_f1("no_relation", name="no_relation_f1")._replace(applies=_tacred),
         *COLUMN_SCORES,
+        *TABULAR_SCORES,
     )
 }
 """Scores by name."""

@@ -100,13 +100,16 @@ def f_sft_text_loss(
 
 
 @torch.no_grad()
-def shared_value(log_ratio: Tensor, *, divergence: str, beta: float, steps: int = 60) -> Tensor:
+def shared_value(
+    log_ratio: Tensor, *, divergence: str, beta: float, weights: Tensor | None = None, steps: int = 60
+) -> Tensor:
     """The V, shared along the last axis, that maximises mean(phi(u + V)) - V: where the mean weight is 1.
 
     Args:
         log_ratio: (B,) for one value per batch, or (P, M) for one per prompt; nats.
         divergence: a key of `DIVERGENCES`.
         beta: as in `f_sft_loss`.
+        weights: shape of `log_ratio`, adding up to 1 along the last axis: probabilities in place of a plain mean.
         steps: halvings of the bracket, whose first width is the spread of u.
 
     Returns:
@@ -117,13 +120,17 @@ def shared_value(log_ratio: Tensor, *, divergence: str, beta: float, steps: int 
     check_choice("divergence", divergence, DIVERGENCES)
     check_number("beta", beta, above=0.0)
     check_floating(log_ratio=log_ratio)
+    if weights is None:
+        weights = torch.full_like(full_precision(log_ratio), 1 / log_ratio.shape[-1])
+    elif weights.shape != log_ratio.shape:
+        raise ValueError(f"weights has shape {tuple(weights.shape)}, wanted {tuple(log_ratio.shape)} of log_ratio")
     row = DIVERGENCES[divergence]
     u = beta * full_precision(log_ratio)
     # All rewards lie below r0 at one end, where no weight is under 1, and above it at the other.
     low, high = row.r0 - u.amax(-1, keepdim=True), row.r0 - u.amin(-1, keepdim=True)
     for _ in range(steps):
         middle = (low + high) / 2
-        rising = row.phi_prime(u + middle).mean(-1, keepdim=True) > 1
+        rising = (weights * row.phi_prime(u + middle)).sum(-1, keepdim=True) > 1
         low, high = torch.where(rising, middle, low), torch.where(rising, high, middle)
     return (low + high) / 2
 

@@ -132,6 +132,15 @@ def test_shared_value_makes_the_mean_weight_one_and_is_the_best_value(name):
         assert f_sft_loss(log_ratio, divergence=name, beta=0.2, value=value + shift).mean() > best
 
 
+def test_shared_value_of_weights_is_that_of_repeated_demonstrations():
+    """Weights 3/4 and 1/4 are three demonstrations of one answer and one of another. Pearson: mean(u) + V = 0."""
+    ratios = double(2.0, -1.0)
+    weighted = shared_value(ratios, divergence="pearson_clamped", beta=0.4, weights=double(0.75, 0.25))
+    assert weighted.item() == pytest.approx(-0.4 * (0.75 * 2 - 0.25))
+    with pytest.raises(ValueError, match="weights has shape"):
+        shared_value(ratios, divergence="neyman", beta=0.4, weights=double(1.0))
+
+
 def test_gradient_of_a_learned_value_is_one_minus_the_weight_over_beta():
     """Pearson, u = 0.4, V = 0.2: weight 1 - 0.6/2 = 0.7; d loss / d V = (1 - 0.7) / 0.4 = 0.75."""
     value = double(0.2).requires_grad_()
