@@ -2,13 +2,8 @@
 
 Shapes: B pairs. A `logps` argument is (B,), in nats, one value per response: sums over tokens (DPO: beta about 0.1)
 or means per unit of length from `logps.normalise` (IPO, length-normalised DPO: beta about 2.5). Reference values are
-constants: pass them without a graph. Compositions that need no function of their own:
-
-- length-normalised DPO: `dpo_loss` on normalised values, policy and reference each by its own length.
-- SimPO (arXiv 2405.14734): `dpo_loss` on normalised policy values with ref_chosen_logps = 0 and
-  ref_rejected_logps = -gamma / beta, which is -log sigmoid(beta * difference - gamma).
-- a constant target margin m: subtract m from ref_rejected_logps.
-- multi-reference DPO: `dpo_loss` with `mrpo.harmonic_reference_logps` of the chosen and of the rejected responses.
+constants: pass them without a graph. Built on them: `ln_dpo`, `reference_controls`, `infifpo`, and multi-reference DPO,
+which is `dpo_loss` with `mrpo.harmonic_reference_logps` of the chosen and of the rejected responses.
 """
 
 from typing import NamedTuple

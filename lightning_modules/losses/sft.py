@@ -6,7 +6,7 @@ Shapes: B sequences of T tokens; per-token inputs have T-1 columns (see `logps`)
 from torch import Tensor
 
 from lightning_modules.losses.logps import PerSequence, aggregate_tokens
-from lightning_modules.losses.shapes import check_number, check_shapes, full_precision
+from lightning_modules.losses.shapes import check_mask, check_number, check_shapes, full_precision
 
 
 def sft_loss(token_logps: Tensor, mask: Tensor, *, per_sequence: PerSequence = "mean") -> Tensor:
@@ -68,3 +68,26 @@ def neftune_noise_scale(lengths: Tensor, *, noise_alpha: float, width: int) -> T
     check_number("width", width, at_least=1)
     scale = noise_alpha / (lengths.clamp(min=1) * width).sqrt()
     return scale.masked_fill(lengths == 0, 0.0)
+
+
+def neftune_embeddings(embeddings: Tensor, noise: Tensor, mask: Tensor, *, noise_alpha: float) -> Tensor:
+    """NEFTune: input embeddings plus noise of the size that `neftune_noise_scale` says. For training only.
+
+    Args:
+        embeddings: (B, T, D).
+        noise: (B, T, D), drawn uniformly from [-1, 1]: the caller's generator decides it.
+        mask: (B, T), booleans or 0/1 integers: the tokens that are no padding. Padding gets no noise, and does not
+            count as length (implementations that count it make the noise depend on the batch).
+        noise_alpha: as in `neftune_noise_scale`.
+
+    Returns:
+        (B, T, D), in the dtype of the embeddings.
+    """
+    check_shapes("(B, T, D)", embeddings=embeddings, noise=noise)
+    check_shapes("(B, T)", mask=mask)
+    if mask.shape != embeddings.shape[:2]:
+        raise ValueError(f"mask has shape {tuple(mask.shape)}, wanted (B, T) of embeddings {tuple(embeddings.shape)}")
+    kept = check_mask(mask)
+    scale = neftune_noise_scale(kept.sum(-1), noise_alpha=noise_alpha, width=embeddings.shape[-1])
+    added = (scale[:, None, None] * full_precision(noise)).masked_fill(~kept[..., None], 0.0)
+    return embeddings + added.to(embeddings.dtype)

@@ -4,11 +4,13 @@ Shapes: B triples of responses, N sources. Log-probabilities are in nats: sums o
 InfiFPO (arXiv 2505.13878), App. C; its text calls the pivot's response dispreferred there, evidently a slip.
 """
 
+from functools import partial
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_modules.losses.dpo import PreferenceLoss, log_ratios
-from lightning_modules.losses.infifpo import Strategy, fuse_reference_logps
+from lightning_modules.losses.infifpo import Distance, Strategy, fuse_reference_logps
 from lightning_modules.losses.shapes import check_number
 
 
@@ -58,6 +60,7 @@ def infifpo_wrpo_loss(
     alpha: float,
     strategy: Strategy = "max_margin",
     clip: bool = True,
+    distance: Distance = "probability",
 ) -> PreferenceLoss:
     """WRPO against the fused reference of InfiFPO; both good responses are clipped and fused as chosen ones.
 
@@ -65,14 +68,12 @@ def infifpo_wrpo_loss(
         policy_source_logps to policy_rejected_logps, beta, alpha: as in `wrpo_loss`, in nats per unit of length.
         init_source_logps, init_pivot_logps, init_rejected_logps: (B,), of the same responses under the initial pivot.
         scored_source_logps, scored_pivot_logps, scored_rejected_logps: (B, N), of the same responses under the sources.
-        strategy, clip: as in `infifpo.fuse_reference_logps`; the selection is per response.
+        strategy, clip, distance: as in `infifpo.fuse_reference_logps`; the selection is per response, from the initial
+            pivot.
     """
-    by_source = fuse_reference_logps(
-        init_source_logps, init_rejected_logps, scored_source_logps, scored_rejected_logps, strategy=strategy, clip=clip
-    )
-    by_pivot = fuse_reference_logps(
-        init_pivot_logps, init_rejected_logps, scored_pivot_logps, scored_rejected_logps, strategy=strategy, clip=clip
-    )
+    fuse = partial(fuse_reference_logps, strategy=strategy, clip=clip, distance=distance)
+    by_source = fuse(init_source_logps, init_rejected_logps, scored_source_logps, scored_rejected_logps)
+    by_pivot = fuse(init_pivot_logps, init_rejected_logps, scored_pivot_logps, scored_rejected_logps)
     return wrpo_loss(
         policy_source_logps,
         policy_pivot_logps,

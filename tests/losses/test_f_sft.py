@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from lightning_modules.losses.divergences import DIVERGENCES, MAX_WEIGHT
-from lightning_modules.losses.f_sft import f_sft_loss, logit_gauge_values, shared_value
+from lightning_modules.losses.f_sft import (
+    f_sft_loss,
+    f_sft_text_loss,
+    logit_gauge_values,
+    running_value,
+    shared_value,
+)
 from lightning_modules.losses.sft import sft_loss
 
 ROWS = sorted(DIVERGENCES)
@@ -126,6 +132,15 @@ def test_shared_value_makes_the_mean_weight_one_and_is_the_best_value(name):
         assert f_sft_loss(log_ratio, divergence=name, beta=0.2, value=value + shift).mean() > best
 
 
+def test_shared_value_of_weights_is_that_of_repeated_demonstrations():
+    """Weights 3/4 and 1/4 are three demonstrations of one answer and one of another. Pearson: mean(u) + V = 0."""
+    ratios = double(2.0, -1.0)
+    weighted = shared_value(ratios, divergence="pearson_clamped", beta=0.4, weights=double(0.75, 0.25))
+    assert weighted.item() == pytest.approx(-0.4 * (0.75 * 2 - 0.25))
+    with pytest.raises(ValueError, match="weights has shape"):
+        shared_value(ratios, divergence="neyman", beta=0.4, weights=double(1.0))
+
+
 def test_gradient_of_a_learned_value_is_one_minus_the_weight_over_beta():
     """Pearson, u = 0.4, V = 0.2: weight 1 - 0.6/2 = 0.7; d loss / d V = (1 - 0.7) / 0.4 = 0.75."""
     value = double(0.2).requires_grad_()
@@ -153,11 +168,101 @@ def test_logit_gauge_turns_rewards_into_logit_differences_less_the_next_value():
     assert values[~mask].abs().max() == 0
 
 
+RATIOS = torch.tensor([[1.0, 3.0, 7.0], [2.0, 9.0, 9.0]], dtype=torch.float64)
+KEPT = torch.tensor([[True, True, False], [True, False, False]])
+
+
+def test_text_loss_per_sequence_and_per_token():
+    """Pearson, beta 0.5: loss (-u + u^2/4) / 0.5. Per sequence u = 0.5 * 4 = 2: (-2 + 1)/0.5 = -2, over 2 tokens -1.
+    Per token u = 0.5 and 1.5: -0.875 and -1.875, mean -1.375. The second text has one token, u = 1: -1.5 in both."""
+    sequence = f_sft_text_loss(RATIOS, KEPT, divergence="pearson_clamped", beta=0.5)
+    token = f_sft_text_loss(RATIOS, KEPT, divergence="pearson_clamped", beta=0.5, unit="token")
+    assert sequence.tolist() == pytest.approx([-1.0, -1.5])
+    assert token.tolist() == pytest.approx([-1.375, -1.5])
+    summed = f_sft_text_loss(RATIOS, KEPT, divergence="pearson_clamped", beta=0.5, unit="token", per_sequence="sum")
+    assert summed.tolist() == pytest.approx([-2.75, -1.5])
+
+
+@pytest.mark.parametrize("per_sequence", ["mean", "sum"])
+@pytest.mark.parametrize("unit", ["sequence", "token"])
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_starts_with_the_gradient_of_sft_in_both_units(name, unit, per_sequence):
+    start, plain = (torch.zeros(2, 3, dtype=torch.float64).requires_grad_() for _ in range(2))
+    f_sft_text_loss(start, KEPT, divergence=name, beta=0.3, unit=unit, per_sequence=per_sequence).sum().backward()
+    sft_loss(plain, KEPT, per_sequence=per_sequence).sum().backward()
+    assert start.grad is not None and plain.grad is not None
+    torch.testing.assert_close(start.grad, plain.grad)
+
+
+@pytest.mark.parametrize("unit", ["sequence", "token"])
+def test_padding_reaches_neither_loss_nor_gradient(unit):
+    ratios = RATIOS.masked_fill(~KEPT, math.nan).requires_grad_()
+    loss = f_sft_text_loss(ratios, KEPT, divergence="neyman", beta=0.3, unit=unit)
+    clean = f_sft_text_loss(RATIOS, KEPT, divergence="neyman", beta=0.3, unit=unit)
+    assert torch.equal(loss, clean)
+    loss.sum().backward()
+    assert ratios.grad is not None and torch.equal(ratios.grad != 0, KEPT)
+    nothing = f_sft_text_loss(RATIOS, torch.zeros_like(KEPT), divergence="neyman", beta=0.3, unit=unit)
+    assert nothing.tolist() == [0.0, 0.0]
+
+
+def test_summed_gauge_values_are_the_value_of_the_sequence():
+    """For total variation, whose phi is linear, tokens and sequence give one loss whatever V: it cancels."""
+    torch.manual_seed(0)
+    logits, ref = torch.randn(2, 4, 7, dtype=torch.float64), torch.randn(2, 4, 7, dtype=torch.float64)
+    values = logit_gauge_values(logits, ref, KEPT, beta=0.3)
+    token = f_sft_text_loss(
+        RATIOS, KEPT, divergence="total_variation", beta=0.3, unit="token", value=values, per_sequence="sum"
+    )
+    whole = f_sft_text_loss(
+        RATIOS, KEPT, divergence="total_variation", beta=0.3, value=values.sum(1), per_sequence="sum"
+    )
+    torch.testing.assert_close(token, whole)
+
+
+@pytest.mark.parametrize("unit", ["sequence", "token"])
+@pytest.mark.parametrize("choice", ["fixed", "batch", "logit_gauge"])
+@pytest.mark.parametrize("name", ROWS)
+def test_every_value_choice_is_stable_over_a_hundredfold_range_of_beta(name, choice, unit):
+    """fp32, sequences that moved by -50 to 50 nats, beta 0.01 to 1; also logits whose level drifted by up to 50."""
+    moved = torch.linspace(-50, 50, 64)[:, None] / 3
+    mask = torch.ones(64, 3, dtype=torch.bool)
+    drifted = torch.linspace(50, -50, 64)[:, None, None] + torch.zeros(64, 4, 5)
+    for beta in (0.01, 0.1, 1.0):
+        ratios = moved.repeat(1, 3).requires_grad_()
+        value = None
+        if choice == "batch":
+            shared = ratios.detach().sum(1) if unit == "sequence" else ratios.detach().flatten()
+            value = shared_value(shared, divergence=name, beta=beta)
+        if choice == "logit_gauge":
+            gauge = logit_gauge_values(drifted, torch.zeros_like(drifted), mask, beta=beta)
+            value = gauge if unit == "token" else gauge.sum(1)
+        loss = f_sft_text_loss(ratios, mask, divergence=name, beta=beta, unit=unit, value=value, per_sequence="sum")
+        loss.sum().backward()
+        assert loss.isfinite().all()
+        # |u + V| is at most 100 beta for the fixed value and the drifted gauge, and below 200 beta for the shared one.
+        bound = 1 + beta * 100 if name.startswith("pearson") else MAX_WEIGHT
+        assert ratios.grad is not None and ratios.grad.abs().max() <= bound * 1.0001
+
+
+def test_running_value_averages_from_the_second_step_on():
+    """0.9 * 1 + 0.1 * 3 = 1.2; the first step has no past."""
+    first = running_value(None, double(1.0), decay=0.9)
+    assert first.item() == 1.0
+    assert running_value(first, double(3.0), decay=0.9).item() == pytest.approx(1.2)
+    with pytest.raises(ValueError, match=r"decay is 1\.0"):
+        running_value(first, first, decay=1.0)
+    with pytest.raises(ValueError, match="previous has shape"):
+        running_value(first, torch.zeros(2), decay=0.5)
+
+
 def test_half_precision_log_ratios_are_raised():
     assert f_sft_loss(torch.tensor([1.0], dtype=torch.bfloat16), divergence="neyman", beta=0.1).dtype == torch.float32
 
 
 def test_entry_checks():
+    with pytest.raises(ValueError, match="unit is 'word'"):
+        f_sft_text_loss(RATIOS, KEPT, divergence="neyman", beta=0.1, unit="word")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="divergence is 'chi', wanted one of jensen_shannon"):
         f_sft_loss(double(0.0), divergence="chi", beta=0.1)
     with pytest.raises(ValueError, match="beta is 0"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_modules.losses.logps import token_kls, token_logps
-from lightning_modules.losses.sft import dft_loss, neftune_noise_scale, sft_kl_loss, sft_loss
+from lightning_modules.losses.sft import dft_loss, neftune_embeddings, neftune_noise_scale, sft_kl_loss, sft_loss
 
 LOGPS = torch.tensor([[-1.0, -2.0, -100.0], [-4.0, -100.0, -100.0]], dtype=torch.float64)
 MASK = torch.tensor([[True, True, False], [True, False, False]])
@@ -73,7 +73,46 @@ def test_neftune_noise_scale_is_alpha_over_the_root_of_length_times_width():
     torch.testing.assert_close(scale, torch.tensor([0.5, 1.0, 0.0]))
 
 
+def test_sft_kl_penalises_the_divergence_of_the_named_direction():
+    """Policy (0.9, 0.1), reference (0.5, 0.5): KL(policy||ref) = 0.9 ln 1.8 + 0.1 ln 0.2; KL(ref||policy) =
+    -(ln 1.8 + ln 0.2) / 2. The two differ, so that swapping them is seen."""
+    logits = torch.tensor([[[0.9, 0.1], [0.5, 0.5]]], dtype=torch.float64).log()
+    ref, labels = torch.zeros_like(logits), torch.tensor([[0, 0]])
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    expected = {
+        "policy_to_ref": 0.9 * math.log(1.8) + 0.1 * math.log(0.2),
+        "ref_to_policy": -0.5 * (math.log(1.8) + math.log(0.2)),
+    }
+    for direction, divergence in expected.items():
+        kls = token_kls(logits, ref, direction=direction)
+        loss = sft_kl_loss(token_logps(logits, labels), kls, mask, kl_weight=2.0)
+        assert loss.item() == pytest.approx(-math.log(0.9) + 2 * divergence)
+
+
+def test_neftune_adds_scaled_noise_to_tokens_and_none_to_padding():
+    """Two tokens of width 2 and alpha 3: bound 3 / sqrt(4) = 1.5. The padding, whose noise is 1, stays."""
+    embeddings = torch.ones(1, 3, 2)
+    noise = torch.tensor([[[1.0, -1.0], [0.5, 0.0], [1.0, 1.0]]])
+    noisy = neftune_embeddings(embeddings, noise, torch.tensor([[1, 1, 0]]), noise_alpha=3.0)
+    assert noisy.tolist() == [[[2.5, -0.5], [1.75, 1.0], [1.0, 1.0]]]
+
+
+def test_neftune_does_not_depend_on_padding_and_passes_the_gradient_on():
+    torch.manual_seed(0)
+    embeddings, noise = torch.randn(1, 4, 8, requires_grad=True), 2 * torch.rand(1, 4, 8) - 1
+    mask = torch.tensor([[True, True, False, False]])
+    padded = neftune_embeddings(embeddings, noise, mask, noise_alpha=5.0)
+    alone = neftune_embeddings(embeddings[:, :2], noise[:, :2], mask[:, :2], noise_alpha=5.0)
+    assert torch.equal(padded[:, :2], alone)
+    padded.sum().backward()
+    assert embeddings.grad is not None and torch.equal(embeddings.grad, torch.ones_like(embeddings))
+    half = neftune_embeddings(embeddings.bfloat16(), noise, mask, noise_alpha=5.0)
+    assert half.dtype == torch.bfloat16
+
+
 def test_entry_checks():
+    with pytest.raises(ValueError, match="mask has shape"):
+        neftune_embeddings(torch.zeros(1, 3, 2), torch.zeros(1, 3, 2), torch.ones(1, 2).bool(), noise_alpha=1.0)
     with pytest.raises(ValueError, match="mask has shape"):
         sft_loss(LOGPS, MASK[:1])
     with pytest.raises(ValueError, match="per_sequence"):

@@ -55,6 +55,19 @@ def test_infifpo_wrpo_clips_both_good_responses_up_and_the_rejected_down():
     assert result.losses.item() == pytest.approx(math.log1p(math.exp(2.1)))
 
 
+def test_infifpo_wrpo_without_clipping_depends_on_the_space_of_distances():
+    """All initial values -1. Scores -0.2 and -3: 0.8 and 2 away in logs (takes -3), 0.451 and 0.318 in probability
+    (takes -0.2), on all three responses alike: references -3, or -0.2, and a policy at -1 has ratio 2 or -0.8 on all.
+    Chosen and rejected ratios cancel, so the chosen reward tells: 0.4 * 2 or 0.4 * -0.8."""
+    ones = tensors(*[-1.0] * 6)
+    scored = [torch.tensor([[-0.2, -3.0]], dtype=torch.float64)] * 3
+    rewards = {
+        space: infifpo_wrpo_loss(*ones, *scored, beta=0.4, alpha=0.25, clip=False, distance=space).chosen_rewards
+        for space in ("log", "probability")
+    }
+    assert rewards["log"].item() == pytest.approx(0.8) and rewards["probability"].item() == pytest.approx(-0.32)
+
+
 def test_entry_checks():
     with pytest.raises(ValueError, match=r"alpha is 1\.5"):
         wrpo_loss(*TRIPLE, beta=0.4, alpha=1.5)

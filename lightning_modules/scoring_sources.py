@@ -1,0 +1,274 @@
+"""Log-probabilities of given texts under source models with tokenizers of their own (InfiFPO, arXiv 2505.13878).
+
+One declared policy for all models: what a text begins and ends with, how prompt and response are cut into tokens. The
+scored tokens must decode to the response, byte for byte. Sums, token counts and byte counts are kept apart (fp64 and
+integers), so that the unit of length stays a late choice. A stage holds the scores of one model in shards: interrupted
+scoring goes on from its last whole shard.
+
+Departure: the authors scored with vLLM under each model's chat template, turn-end token included; here the text is raw
+unless the template says otherwise, and the terminator is a choice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_modules.losses.infifpo import FusedReference, winner_shares
+from lightning_modules.losses.logps import IGNORED, response_mask, sequence_logps, token_logps
+
+SHARD = 256
+"""Texts of a shard: what an interruption loses at most."""
+
+
+class SourceAlarmError(ValueError):
+    """A source's scores are not fit for use; the message names the source."""
+
+
+class Tokenizer(Protocol):
+    """What scoring needs of a tokenizer (``data.checkpoints.PieceTokenizer`` has it)."""
+
+    bos: int
+    eos: int
+    prefix: bytes
+
+    def encode(self, text: str, *, start: bool = True) -> list[int]:
+        """Ids without BOS and EOS; with ``start`` the text begins a document and gets the prefix."""
+        ...
+
+    def pieces(self, ids: Sequence[int]) -> list[bytes]:
+        """Bytes of every id."""
+        ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that scores.
+
+    Attributes:
+        name: what alarms and tables call it.
+        network: ids (B, T), padded on the right -> logits (B, T, V).
+        tokenizer: its own.
+        positions: longest text in tokens, BOS and terminator included.
+        identity: digests of weights and tokenizer; names the scores, so it must change when they could.
+        template: how prompt and response are set: text with {prompt} and, last, {response}.
+    """
+
+    name: str
+    network: Callable[[Tensor], Tensor]
+    tokenizer: Tokenizer
+    positions: int
+    identity: Mapping[str, str]
+    template: str = "{prompt}{response}"
+
+    def __post_init__(self) -> None:
+        if not self.template.endswith("{response}") or self.template.count("{") > 2:
+            raise ValueError(
+                f"the template of {self.name} is {self.template!r}: it must end with {{response}} and may hold "
+                "{prompt} once; what follows the response is the policy's terminator"
+            )
+
+
+@dataclass(frozen=True)
+class ScoringPolicy:
+    """What all models' scores have in common.
+
+    Attributes:
+        bos: "one" puts exactly one BOS first, "none" no BOS; then the first token of a text cannot be scored, and an
+            empty prompt is refused.
+        terminator: "one" scores exactly one EOS after the response and counts it as a token; "none" scores none.
+        boundary: "separate" encodes prompt and response each by itself, so that the scored tokens are the response;
+            "joint" encodes them together and refuses texts in which a token spans both.
+    """
+
+    bos: Literal["one", "none"] = "one"
+    terminator: Literal["one", "none"] = "none"
+    boundary: Literal["separate", "joint"] = "separate"
+
+    def __post_init__(self) -> None:
+        for name, offered in (("bos", ("one", "none")), ("terminator", ("one", "none")),
+                              ("boundary", ("separate", "joint"))):
+            if getattr(self, name) not in offered:
+                raise ValueError(f"{name} is {getattr(self, name)!r}: give one of {', '.join(offered)}")
+
+
+class SourceScores(NamedTuple):
+    """Scores of N texts under one model.
+
+    Attributes:
+        sums: (N,) fp64, nats; NaN where the text is over the model's budget.
+        tokens: (N,) scored tokens, the terminator included where the policy scores one.
+        bytes: (N,) UTF-8 bytes of the response.
+    """
+
+    sums: np.ndarray
+    tokens: np.ndarray
+    bytes: np.ndarray
+
+
+def encode_scored(source: Source, prompt: str, response: str, policy: ScoringPolicy) -> tuple[list[int], int]:
+    """Ids of a text under a source, and the place of the first scored one; all from there on are scored.
+
+    Raises:
+        ValueError: a text whose scored tokens do not spell the response, or that has none.
+    """
+    tokenizer = source.tokenizer
+    before = source.template.removesuffix("{response}").replace("{prompt}", prompt)
+    head = [tokenizer.bos] if policy.bos == "one" else []
+    if policy.boundary == "separate":
+        head += tokenizer.encode(before)
+        tail = tokenizer.encode(response, start=not before)
+    else:
+        ids = tokenizer.encode(before + response)
+        wanted = len((tokenizer.prefix if before else b"") + before.encode())
+        place, covered = 0, 0
+        while covered < wanted:
+            covered += len(tokenizer.pieces(ids[place : place + 1])[0])
+            place += 1
+        if covered != wanted:
+            raise ValueError(
+                f"{source.name} has a token that spans prompt and response of {(before + response)[:60]!r}: score with "
+                "boundary separate, or end the prompt where a token ends"
+            )
+        head, tail = head + ids[:place], ids[place:]
+    spelt = b"".join(tokenizer.pieces(tail))
+    if not before:
+        spelt = spelt.removeprefix(tokenizer.prefix)
+    if spelt != response.encode() or not response:
+        raise ValueError(f"{source.name} spells the response {response[:60]!r} as {spelt[:60]!r}: nothing may be lost")
+    if not head:
+        raise ValueError(f"{source.name}: the first token has no context; set bos to one or give a prompt")
+    return head + tail + ([tokenizer.eos] if policy.terminator == "one" else []), len(head)
+
+
+@torch.no_grad()
+def score_texts(
+    source: Source, texts: Sequence[tuple[str, str]], policy: ScoringPolicy, *, batch: int = 16
+) -> SourceScores:
+    """Scores of (prompt, response) texts. The network must be in evaluation mode.
+
+    Log-softmax in fp32 (fp64 for fp64 logits), sums in fp64. Texts of like length share a batch.
+
+    Raises:
+        SourceAlarmError: a score that is not finite.
+    """
+    encoded = [encode_scored(source, prompt, response, policy) for prompt, response in texts]
+    tokens = np.array([len(ids) - first for ids, first in encoded], dtype=np.int64)
+    sizes = np.array([len(response.encode()) for _, response in texts], dtype=np.int64)
+    sums = np.full(len(texts), np.nan)
+    within = [index for index, (ids, _) in enumerate(encoded) if len(ids) <= source.positions]
+    order = sorted(within, key=lambda index: len(encoded[index][0]))
+    for begin in range(0, len(order), batch):
+        rows = order[begin : begin + batch]
+        width = max(len(encoded[index][0]) for index in rows)
+        ids = torch.tensor([encoded[index][0] + [0] * (width - len(encoded[index][0])) for index in rows])
+        labels = torch.full_like(ids, IGNORED)
+        for row, index in enumerate(rows):
+            scored = slice(encoded[index][1], len(encoded[index][0]))
+            labels[row, scored] = ids[row, scored]
+        logps = token_logps(source.network(ids), labels).double()
+        sums[rows] = sequence_logps(logps, response_mask(labels)).sums.cpu().numpy()
+    bad = [index for index in within if not np.isfinite(sums[index])]
+    if bad:
+        raise SourceAlarmError(
+            f"source {source.name} gives {len(bad)} of {len(texts)} texts a score that is not finite, the first is "
+            f"{texts[bad[0]][1][:60]!r}: check its weights, precision and template, or leave it out"
+        )
+    return SourceScores(sums, tokens, sizes)
+
+
+class Stages(Protocol):
+    """Where shared products live; see ``data.artifacts.Stages``."""
+
+    def get(self, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
+        """Folder of a product, built when it is missing."""
+        ...
+
+
+def source_scores(
+    stages: Stages,
+    source: Source,
+    texts: Sequence[tuple[str, str]],
+    policy: ScoringPolicy,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    batch: int = 16,
+) -> SourceScores:
+    """Scores of texts from a stage, which is built where it is missing. The order of ``texts`` is part of its name."""
+    spelt = json.dumps([list(text) for text in texts], ensure_ascii=True).encode()
+    key = {
+        "identity": dict(source.identity),
+        "template": source.template,
+        "positions": source.positions,
+        "policy": asdict(policy),
+        "texts": hashlib.sha256(spelt).hexdigest(),
+        "count": len(texts),
+    }
+
+    def build(folder: Path) -> None:
+        for begin in range(0, len(texts), SHARD):
+            path = folder / f"shard-{begin:08d}.npz"
+            if not path.is_file():
+                scores = score_texts(source, texts[begin : begin + SHARD], policy, batch=batch)
+                temporary = folder / f"writing-{os.getpid()}.part"
+                with temporary.open("wb") as stream:
+                    np.savez(stream, **scores._asdict())
+                os.replace(temporary, path)
+            if progress is not None:
+                progress(min(begin + SHARD, len(texts)), len(texts))
+        for left in folder.glob("writing-*.part"):
+            left.unlink()
+
+    folder = stages.get("source_logps", key, build)
+    shards = [np.load(path, allow_pickle=False) for path in sorted(folder.glob("shard-*.npz"))]
+    parts = (np.concatenate([shard[name] for shard in shards]) for name in SourceScores._fields)
+    return SourceScores(*parts)
+
+
+def within_budget(scores: Mapping[str, SourceScores]) -> tuple[np.ndarray, dict[str, int]]:
+    """Which of N texts every model could read, (N,) booleans, and by model how many it could not.
+
+    A text that only some models can read is dropped for all: a cut text is another text under every tokenizer.
+    """
+    readable = {name: ~np.isnan(score.sums) for name, score in scores.items()}
+    return np.logical_and.reduce(list(readable.values())), {
+        name: int((~kept).sum()) for name, kept in readable.items()
+    }
+
+
+def check_winners(fused: FusedReference, names: Sequence[str], *, max_share: float) -> dict[str, dict[str, float]]:
+    """Shares of the pairs that each source won, by side.
+
+    Args:
+        fused: of max-margin fusion over all training pairs.
+        names: of the sources, by column.
+        max_share: largest share that is taken for healthy, in (0, 1]; on the rejected side the worst scorer wins, so
+            a source with a wrong template, or off its domain, sets nearly every margin.
+
+    Raises:
+        SourceAlarmError: a source that wins more of the chosen or of the rejected responses.
+    """
+    if not 0 < max_share <= 1:
+        raise ValueError(f"max_share is {max_share}: give a share above 0 and at most 1")
+    sides = {"chosen": fused.chosen_winner, "rejected": fused.rejected_winner}
+    shares = {
+        side: dict(zip(names, winner_shares(winner, sources=len(names)).tolist(), strict=True))
+        for side, winner in sides.items()
+    }
+    for side, by_name in shares.items():
+        name, share = max(by_name.items(), key=lambda item: item[1])
+        if share > max_share:
+            raise SourceAlarmError(
+                f"source {name} wins {share:.0%} of the {side} responses, more than {max_share:.0%}: check its "
+                "template and domain, leave it out, or raise max_share"
+            )
+    return shares
