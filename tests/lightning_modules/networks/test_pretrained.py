@@ -31,7 +31,7 @@ def model_of(name):
 
 
 def test_every_model_config_is_known():
-    assert set(MODELS) == {*PAPER_SCALE, "minilm_generator", "tiny_generator", "tiny_t5", "tiny_llama"}
+    assert set(MODELS) == {*PAPER_SCALE, "minilm_generator", "tiny_generator", "tiny_t5", "tiny_llama", "tiny_decoder"}
 
 
 @pytest.mark.parametrize(("name", "size"), PAPER_SCALE.items())
