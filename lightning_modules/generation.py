@@ -53,7 +53,7 @@ class Rollouts(NamedTuple):
 
 
 class Sampling(Protocol):
-    """What methods ask for rollouts; ``Sampler`` here, ``vllm_sampler.VllmSampler`` where vLLM is installed."""
+    """What methods ask for rollouts: ``Sampler``, or another engine behind the same call."""
 
     def sample(
         self,
