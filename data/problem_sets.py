@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from data.records.episodes import Grade, Problem
-from data.records.responses import Demonstration
+from data.records.texts import Demonstration
 from data.sources import read_rows
 from data.verifiers.expressions import FormulaSyntaxError, IllegalTextError, evaluate
 from data.verifiers.final_answer import correct

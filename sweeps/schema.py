@@ -105,7 +105,8 @@ def check_arguments(target: Callable[..., Any], node: Mapping[str, Any], path: s
             wanted = getattr(hints[key], "__name__", None) or str(hints[key]).replace("typing.", "")
             raise UserError(f"{path}.{key} is {value!r}: it takes {wanted}")
     for name in accepted:
-        if parameters[name].default is inspect.Parameter.empty and name not in node:
+        # A function that a config only binds some arguments of gets the others (tensors) when it is called.
+        if parameters[name].default is inspect.Parameter.empty and name not in node and not node.get("_partial_"):
             raise UserError(f"{path}.{name} is missing: give {path}.{name}=...")
 
 

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from data.records.episodes import Grade, Problem
-from data.records.responses import Demonstration
+from data.records.texts import Demonstration
 from data.worlds.environment import SingleTurn, one_turn
 from data.worlds.seeding import carved, check_split, generator
 

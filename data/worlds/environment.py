@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from data.records.episodes import Episode, Grade, Observation, Problem, Step
-from data.records.responses import Demonstration
+from data.records.texts import Demonstration
 
 Policy = Callable[[Sequence[Episode]], Sequence[str]]
 """Writes one action for each unfinished episode that it is given, in order."""

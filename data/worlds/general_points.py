@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from data.records.episodes import Grade, Observation, Problem, Step
-from data.records.responses import Demonstration
+from data.records.texts import Demonstration
 from data.verifiers.expressions import FormulaSyntaxError, IllegalTextError, evaluate, tokens_of
 from data.worlds.environment import one_turn
 from data.worlds.seeding import carved, check_split, generator

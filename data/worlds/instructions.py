@@ -25,7 +25,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from data.records.episodes import Grade, Problem
-from data.records.responses import Demonstration, PreferencePair
+from data.records.texts import Demonstration, PreferencePair
 from data.worlds.environment import SingleTurn, one_turn
 from data.worlds.seeding import check_split, generator, mixed
 

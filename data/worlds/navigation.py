@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from data.records.episodes import Observation, Problem, Step
-from data.records.responses import Demonstration
+from data.records.texts import Demonstration
 from data.worlds.environment import turn_by_turn
 from data.worlds.seeding import check_split, generator, mixed
 from data.worlds.wordlist import made_up_words

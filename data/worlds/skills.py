@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from data.records.episodes import Grade, Problem
-from data.records.responses import Demonstration
+from data.records.texts import Demonstration
 from data.worlds.environment import SingleTurn, one_turn
 from data.worlds.seeding import check_split, generator
 from data.worlds.skill_kinds import Arithmetic, Facts, Programs, Skill, Strings, Style

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -18,6 +18,8 @@ from lightning_modules.base import Optimiser
 from lightning_modules.networks.answerer import Answerer
 from lightning_modules.networks.architecture import configuration
 from lightning_modules.networks.causal import CausalAnswerer
+from lightning_modules.networks.hub_causal import HubCausal, TokenizerCodec
+from lightning_modules.networks.language_model import LanguageModel
 from lightning_modules.networks.seq2seq import Seq2SeqAnswerer
 
 _ANSWERERS = {"causal": CausalAnswerer, "seq2seq": Seq2SeqAnswerer}
@@ -164,6 +166,15 @@ class Pretrained:
             answer_prefix=self.answer_prefix,
             pretrained=folder is not None,
         )
+
+    def build_language_model(self, vocabulary: Any = None) -> LanguageModel:
+        """See ``LanguageModelConfig``; the weights and the tokenizer of ``build``. ``ValueError`` for kind seq2seq."""
+        if self.kind != "causal":
+            raise ValueError(f"this method needs a causal model, model.kind is {self.kind!r}: choose another model")
+        answerer = cast(CausalAnswerer, self.build())
+        limit = getattr(answerer.model.config, "max_position_embeddings", self.prompt_limit)
+        network = HubCausal(answerer.model, limit=limit, padding=answerer.padding)
+        return LanguageModel(network, TokenizerCodec(answerer), pretrained=not answerer.is_new(""))
 
     def skeleton(self) -> nn.Module:
         """The network on the meta device, with its adapters: shapes without storage, from ``architecture`` alone."""

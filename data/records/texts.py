@@ -1,6 +1,4 @@
-"""Records of prompts with responses to imitate or to compare. Plain Python, no further imports."""
-
-from __future__ import annotations
+"""Records of language modelling: demonstrations, preferences, and what a model wrote."""
 
 from typing import NamedTuple
 
@@ -36,3 +34,23 @@ class PreferencePair(NamedTuple):
     rejected: str
     chosen_author: str = ""
     rejected_author: str = ""
+
+
+class Completion(NamedTuple):
+    """What a model wrote after a prompt. What it is worth is for the data to say, which knows the example.
+
+    Attributes:
+        example_id: id of the example whose prompt was read.
+        sample: number of this response among those to the same prompt, from 0.
+        response: the text, without the end mark.
+        tokens: how many the model wrote, the end mark included.
+        finished: whether it ended by itself, not for want of room.
+        logp: log-probability of the whole response at the sampling temperature (1 for greedy decoding), in nats.
+    """
+
+    example_id: str
+    sample: int
+    response: str
+    tokens: int
+    finished: bool
+    logp: float
