@@ -3,10 +3,10 @@
     python -m benchmarks.rollouts            groups of 8 responses of 16 tokens to prompts of 7 and of 80 tokens
 
 The weights of a ``TinyDecoder`` are put into a Llama of the transformers library; that both compute the same logits
-and write the same greedy tokens is checked before anything is timed. Nobody ends early (there is no end token), which is
-the worse case for us: here finished rows would leave the batch, there they stay. Ours also returns log-probabilities. The
-two take turns, so that a busy machine slows both; what counts is the ratio of the medians, and the middle half of the
-ratios.
+and write the same greedy tokens is checked before anything is timed. Nobody ends early (there is no end token), which
+is the worse case for us: here finished rows would leave the batch, there they stay. Ours also returns
+log-probabilities. The two take turns, so that a busy machine slows both; what counts is the ratio of the medians, and
+the middle half of the ratios.
 """
 
 from __future__ import annotations
