@@ -76,8 +76,8 @@ class Sampler:
         temperature: logits are divided by it; 0 takes the most probable token (greedy).
         top_p: choose among the fewest tokens that together have at least this probability; 1 is all.
         batch: rows that are written together.
-        leave_share: finished rows leave the batch as soon as they are this share of it. Leaving copies the others' keys
-            and values; at 1/8 it costs less than it saves from the first row on.
+        leave_share: finished rows leave the batch as soon as they are this share of it; leaving copies the others' keys
+            and values. 1 lets nobody leave before all have finished.
     """
 
     def __init__(
