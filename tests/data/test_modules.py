@@ -185,7 +185,7 @@ def test_hub_splits_are_numbered_from_their_first_id(corpus, monkeypatch):
 @pytest.mark.parametrize("path", sorted((CONF / "data").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_data_config_builds_with_its_name(path):
     data = configured(f"+data={path.stem}", "+retriever=none", "+prompt=simple")
-    assert isinstance(data, RelationData) and data.name == path.stem
+    assert data.name == path.stem
     if "semeval" in path.stem or path.stem == "samples":
         assert data.labels == SEMEVAL_LABELS and data.none_label == "Other"
 
