@@ -87,13 +87,13 @@ class TabularFSft:
         base, shown = torch.tensor(data.base_logps), torch.tensor(data.demonstration_weights)
         logps = self.train(base, shown, progress).log_softmax(1)
         dpo_logps = (logps + torch.tensor(data.rewards) / self.dpo_beta).log_softmax(1)
-        optimum = self._optimum(base, shown)
+        optimum = self.optimum(base, torch.tensor(data.expert_logps))
         return [
             TabularPolicy(
                 identifier,
                 tuple(logps[index].tolist()),
                 tuple(dpo_logps[index].tolist()),
-                () if optimum is None else tuple(optimum[index].tolist()),
+                tuple(optimum[index].tolist()),
             )
             for index, identifier in enumerate(data.examples(split, limit))
         ]
@@ -144,10 +144,13 @@ class TabularFSft:
         shares = (weights / len(weights)).flatten()
         return shared_value(log_ratio.flatten(), divergence=self.divergence, beta=self.beta, weights=shares)
 
-    def _optimum(self, base_logps: Tensor, weights: Tensor) -> Tensor | None:
-        """Optimum of the primal problem that the objective stands for; None where it has none that is exact."""
-        if self.objective == "sft":
-            return weights.log()
-        if self.objective == "sft_kl" or not (weights > 0).all():
-            return None
-        return tabular_optimum(base_logps, weights.log(), divergence=self.divergence, beta=self.beta)
+    def optimum(self, base_logps: Tensor, expert_logps: Tensor) -> Tensor:
+        """Exact optimum (P, R) of the primal problem that the objective stands for; log-probabilities (P, R) in.
+
+        SFT's is the expert. SFT + KL minimises KL(p_E || pi) + kl_weight KL(pi || pi0), which is a problem of f-SFT.
+        """
+        if self.objective == "f_sft":
+            return tabular_optimum(base_logps, expert_logps, divergence=self.divergence, beta=self.beta)
+        if self.objective == "sft_kl" and self.kl_weight > 0:
+            return tabular_optimum(base_logps, expert_logps, divergence="kl_expert_policy", beta=self.kl_weight)
+        return expert_logps.clone()

@@ -10,7 +10,8 @@ class TabularPolicy(NamedTuple):
         example_id: id of the prompt.
         logps: of the trained policy.
         dpo_logps: of the exact optimum of preference optimisation that starts from it.
-        optimum_logps: of the exact optimum of the problem that the training stands for; () where there is none.
+        optimum_logps: of the exact optimum of the problem that the training stands for, with the expert itself in place
+            of its demonstrations.
     """
 
     example_id: str

@@ -82,7 +82,8 @@ class TabularWorld:
 
         Columns: example_id; reward E_pi[r*], also after exact preference optimisation; kl_to_base KL(pi || pi0), nats;
         demonstration_nll, nats; distance_to_sft, total variation from SFT's optimum, which is the demonstrations
-        themselves; distance_to_optimum, total variation from the exact optimum of the method's problem, or NaN.
+        themselves; distance_to_optimum, total variation from the exact optimum of the method's problem under the
+        expert itself.
         """
         place = {identifier: index for index, identifier in enumerate(self.ids)}
         rows = []
@@ -90,7 +91,7 @@ class TabularWorld:
             index = place[policy.example_id]
             logps, dpo_logps = np.array(policy.logps), np.array(policy.dpo_logps)
             probabilities, demonstrated = np.exp(logps), self.demonstration_weights[index]
-            optimum = np.exp(np.array(policy.optimum_logps)) if policy.optimum_logps else np.full(len(logps), np.nan)
+            optimum = np.exp(np.array(policy.optimum_logps))
             shown = demonstrated > 0
             rows.append(
                 {

@@ -79,6 +79,12 @@ def test_an_explicit_penalty_is_a_blend_of_demonstrations_and_base():
     assert free["distance_to_sft"].max() < 1e-6 and held["kl_to_base"].max() < 1e-6
 
 
+@pytest.mark.parametrize("kl_weight", [0.1, 1.0])
+def test_an_explicit_penalty_finds_the_exact_optimum_of_its_problem(kl_weight):
+    frame, _ = scores(objective="sft_kl", kl_weight=kl_weight)
+    assert frame["distance_to_optimum"].max() < 1e-5 and frame["distance_to_sft"].min() > 1e-3
+
+
 def test_exact_preference_optimisation_tilts_the_policy_by_the_reward():
     world = TabularWorld(seed=0, prompts=3, responses=4)
     policies = TabularFSft(objective="sft", dpo_beta=0.25).predict(world, split="test")
