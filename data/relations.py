@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from data.records.relations import RelationExample, without_tags
 
@@ -150,7 +150,15 @@ def carve(
     return rest, aside
 
 
-def subset(examples: Sequence[RelationExample], limit: int | None) -> list[RelationExample]:
+class _Named(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+Example = TypeVar("Example", bound=_Named)
+
+
+def subset(examples: Sequence[Example], limit: int | None) -> list[Example]:
     """At most ``limit`` examples, in their order: those with the smallest hash of the id.
 
     A smaller limit gives a subset of what a larger one gives, and a file sorted by label still yields a mixture.

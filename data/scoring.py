@@ -19,6 +19,7 @@ import pandas as pd
 from data.column_scores import COLUMN_SCORES, Score, ratio, share_of_sums
 from data.relations import SEMEVAL_LABELS, SEMEVAL_RELATIONS
 from data.scoring_tabular import TABULAR_SCORES
+from data.slices import SLICES, on_slice
 
 INVALID = ""
 INVALID_COLUMN = "(invalid)"
@@ -98,16 +99,24 @@ def _require_labels(found: np.ndarray, labels: Sequence[str], column: str) -> No
         )
 
 
-def micro_f1(na_label: str, *, name: str = "micro_f1") -> Score:
-    """Micro-F1 over everything but ``na_label``: TACRED's official score, and SemEval's micro average with "Other".
+def micro_f1(na_label: str, *, name: str = "micro_f1", invalid_is_a_guess: bool = False) -> Score:
+    """Micro-F1 over everything but ``na_label``: SemEval's micro average with "Other", TACRED's official score.
 
     Any valid prediction other than ``na_label`` counts as predicted. D = 3: tp, predicted, gold.
+
+    Args:
+        na_label: the label that is no relation.
+        name: of the score.
+        invalid_is_a_guess: an invalid answer counts as predicted too, as in TACRED's official scorer, to which any
+            string but "no_relation" is a guess.
     """
 
     def contributions(frame: pd.DataFrame) -> np.ndarray:
         gold, prediction = answers(frame)
         relevant = gold != na_label
-        predicted = (prediction != na_label) & (prediction != INVALID)
+        predicted = prediction != na_label
+        if not invalid_is_a_guess:
+            predicted &= prediction != INVALID
         return np.stack([relevant & (gold == prediction), predicted, relevant], axis=1).astype(np.float64)
 
     return Score(name, contributions, _f1)
@@ -124,17 +133,22 @@ def single_class_f1(label: str, *, name: str | None = None) -> Score:
     return Score(name or f"f1:{label}", contributions, _f1)
 
 
+_ACCURACY = _share("accuracy", lambda gold, prediction: gold == prediction)
+_MICRO_F1 = micro_f1("Other")._replace(applies=_semeval)
+_TACRED_MICRO_F1 = micro_f1("no_relation", name="tacred_micro_f1", invalid_is_a_guess=True)._replace(applies=_tacred)
+
 SCORES: dict[str, Score] = {
     score.name: score
     for score in (
         _macro_f1(),
-        _share("accuracy", lambda gold, prediction: gold == prediction),
+        _ACCURACY,
         _share("invalid_rate", lambda gold, prediction: prediction == INVALID, higher_is_better=False),
-        micro_f1("Other")._replace(applies=_semeval),
+        _MICRO_F1,
         single_class_f1("Other", name="other_f1")._replace(applies=_semeval),
-        micro_f1("no_relation", name="tacred_micro_f1")._replace(applies=_tacred),
+        _TACRED_MICRO_F1,
         single_class_f1("no_relation", name="no_relation_f1")._replace(applies=_tacred),
         *COLUMN_SCORES,
+        *(on_slice(score, name) for score in (_ACCURACY, _MICRO_F1, _TACRED_MICRO_F1) for name in SLICES),
         *TABULAR_SCORES,
     )
 }

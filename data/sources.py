@@ -26,6 +26,12 @@ PACKAGE_SCHEME = "package:"
 HUB_IDS = {
     "re/semeval2010_task8": "SemEvalWorkshop/sem_eval_2010_task_8",
     "re/fewrel_wiki": "thunlp/few_rel",
+    "qa/nq_open": "google-research-datasets/nq_open",
+    "qa/triviaqa": "mandarjoshi/trivia_qa",
+    "qa/webquestions": "stanfordnlp/web_questions",
+    "qa/pubmedqa": "qiaojin/PubMedQA",
+    "qa/covidqa_long": "deepset/covid_qa_deepset",
+    "qa/squad_xquad_en": "google/xquad",
 }
 """Public hub id that holds (at least) the rows of a folder of the data root; named where a file is missing."""
 
@@ -125,7 +131,9 @@ def read_rows(file: str) -> list[dict[str, Any]]:
         raise ValueError(f"{file} is not JSON lines ({cause}): one JSON object per line is wanted") from None
 
 
-def read_hub(hub: str, *, split: str, revision: str | None = None) -> list[dict[str, Any]]:
+def read_hub(
+    hub: str, *, split: str, revision: str | None = None, config: str | None = None
+) -> list[dict[str, Any]]:
     """Rows of one split of a hub data set; class labels come as their names. Needs a network, or the hub's local cache.
 
     Raises:
@@ -134,18 +142,38 @@ def read_hub(hub: str, *, split: str, revision: str | None = None) -> list[dict[
     import datasets
 
     try:
-        loaded = datasets.load_dataset(hub, split=split, revision=revision)
+        loaded = datasets.load_dataset(hub, config, split=split, revision=revision)
     except (OSError, ValueError) as error:  # covers offline mode, missing repositories and unknown splits
-        cause = " ".join(str(error).split())
-        raise DataNotFoundError(
-            f"hub data {hub!r} (split {split!r}) cannot be loaded ({cause[:200]}): with a network, unset "
-            f"HF_HUB_OFFLINE; without one, choose a data config that reads files"
-        ) from None
+        raise _unreachable(hub, split, error) from None
     classes = {name: feature for name, feature in loaded.features.items() if isinstance(feature, datasets.ClassLabel)}
     return [
         {name: classes[name].int2str(value) if name in classes else value for name, value in row.items()}
         for row in loaded.to_list()
     ]
+
+
+def stream_hub(
+    hub: str, *, split: str, revision: str | None = None, config: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """Rows of one split of a hub data set, one at a time, for what does not fit into memory. Needs a network.
+
+    Raises:
+        DataNotFoundError: the hub cannot be reached.
+    """
+    import datasets
+
+    try:
+        yield from datasets.load_dataset(hub, config, split=split, revision=revision, streaming=True)
+    except (OSError, ValueError) as error:
+        raise _unreachable(hub, split, error) from None
+
+
+def _unreachable(hub: str, split: str, error: Exception) -> DataNotFoundError:
+    cause = " ".join(str(error).split())
+    return DataNotFoundError(
+        f"hub data {hub!r} (split {split!r}) cannot be loaded ({cause[:200]}): with a network, unset HF_HUB_OFFLINE; "
+        f"without one, choose a data config that reads files"
+    )
 
 
 def locate_weights(weights: str, revision: str | None = None) -> Path:

@@ -14,8 +14,11 @@ from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLR
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from data.records.relations import Prediction
+from lightning_modules.ranks import Share, batch_mean
+from lightning_modules.sharding import shard
 
 WEIGHTS_FILE = "model.safetensors"
 """Name of the trained weights inside a folder of a finished training."""
@@ -132,6 +135,7 @@ class GridModule(lightning.LightningModule):
         self.total_steps: int | None = None
         self.step_metrics: dict[str, Tensor | float] = {}
         self.strict_loading = False
+        self._spare = False
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.long))
 
     def collate(self, items: list[Any]) -> Any:
@@ -149,24 +153,35 @@ class GridModule(lightning.LightningModule):
         below_top: int = getattr(self.network, "depth", lambda _: 0)(name)
         return self.optimiser.learning_rate * self.optimiser.layer_decay**below_top
 
+    def configure_model(self) -> None:
+        """Shard the network where the strategy asks for it (``trainer.strategy=fsdp2``); Lightning calls this."""
+        if self.device_mesh is not None:
+            shard(self.network, self.device_mesh["data_parallel"])
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Take the batch out of this process's share."""
+        if isinstance(batch, Share):
+            batch, self._spare = batch
+        return batch
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed dropout from (seed, step, rank)."""
         words = np.random.SeedSequence([self.seed, self.global_step, self.global_rank]).generate_state(1, np.uint64)
         torch.manual_seed(int(words[0]) >> 1)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Mean loss of a batch. Raises NonFiniteLossError."""
+        """Mean loss of a batch (on several devices: this process's part of it). Raises NonFiniteLossError."""
         losses, tokens = self.losses(batch)
-        loss = losses.mean()
-        if not torch.isfinite(loss):
+        loss, mean, tokens = batch_mean(losses, tokens, spare=self._spare)
+        if not torch.isfinite(mean):  # in every process alike: none is left waiting for one that stopped
             raise NonFiniteLossError(
-                f"the loss is {loss.item()} at step {self.global_step}: lower the learning rate, clip gradients or use "
+                f"the loss is {mean.item()} at step {self.global_step}: lower the learning rate, clip gradients or use "
                 "a wider precision"
             )
         self.tokens_seen += tokens
         rate = max(group["lr"] for group in self.optimizers(use_pl_optimizer=False).param_groups)  # type: ignore[union-attr]
         self.step_metrics |= {
-            "train/loss": loss.detach(),
+            "train/loss": mean,
             "train/learning_rate": rate,
             "train/tokens": self.tokens_seen.clone(),
         }
@@ -181,7 +196,7 @@ class GridModule(lightning.LightningModule):
         """Clip, and note the norm of the gradient before it is clipped."""
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)
-        self.step_metrics["train/gradient_norm"] = norm
+        self.step_metrics["train/gradient_norm"] = norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW over everything that is trained, grouped by rate and decay; the schedule moves every step."""
@@ -206,7 +221,12 @@ class GridModule(lightning.LightningModule):
         return OptimizerLRSchedulerConfig(optimizer=optimizer, lr_scheduler=every_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave frozen weights out of checkpoints: they are large and come from elsewhere."""
+        """Leave frozen weights out of checkpoints: they are large and come from elsewhere.
+
+        Not out of sharded ones, whose reader asks for every weight of the network.
+        """
+        if self.device_mesh is not None:
+            return
         frozen = {f"network.{name}" for name, value in self.network.named_parameters() if not value.requires_grad}
         checkpoint["state_dict"] = {key: value for key, value in checkpoint["state_dict"].items() if key not in frozen}
 

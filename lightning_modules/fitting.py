@@ -6,6 +6,7 @@ checkpoint may lie between any two steps. Where a training stands in its data fo
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -14,6 +15,7 @@ import signal
 import time
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,15 +24,19 @@ from typing import Any, Literal, NamedTuple
 import lightning
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from lightning_modules.base import GridModule, Progress
+from lightning_modules.ranks import STRATEGIES, Group, Share, environment, joined, placement
+from lightning_modules.sharding import fill, gather, outline, root
 
 CHECKPOINTS = "checkpoints"
 """Name of the folder of checkpoints inside a training folder."""
 
 KEPT = 2
 """Checkpoints kept: the newest, and one to fall back on should it be damaged."""
+
+PARTS = "parts.json"
+"""Inside a sharded checkpoint, which is a folder: the CRC-32 of every other file in it."""
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true"]
 
@@ -62,8 +68,8 @@ def _checkpoints(folder: Path) -> list[Checkpoint]:
 
 
 def _fault(path: Path) -> str | None:
-    if path.is_dir():  # of a sharded strategy, which checks its own parts
-        return None if any(path.iterdir()) else "an empty folder"
+    if path.is_dir():  # of a sharded training
+        return _sharded_fault(path)
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
@@ -72,11 +78,33 @@ def _fault(path: Path) -> str | None:
     return f"{broken} has a wrong checksum" if broken else None
 
 
+def _sharded_fault(folder: Path) -> str | None:
+    try:
+        wanted = json.loads((folder / PARTS).read_text())
+    except (OSError, ValueError) as error:
+        return f"{PARTS}: {error}"
+    for name, checksum in wanted.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if _checksum(folder / name) != checksum:
+            return f"{name} has a wrong checksum"
+    return None
+
+
+def _checksum(path: Path) -> int:
+    value = 0
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            value = zlib.crc32(block, value)
+    return value
+
+
 def check_options(
     *,
     max_epochs: float | None = None,
     max_steps: int | None = None,
     devices: int = 1,
+    strategy: str = "auto",
     gradient_clip: float | None = None,
     checkpoint_every: float | None = None,
     log_every: int = 10,
@@ -91,6 +119,8 @@ def check_options(
         raise ValueError(f"trainer.max_steps must be at least 1, got {max_steps}")
     if devices < 1:
         raise ValueError(f"trainer.devices must be at least 1, got {devices}")
+    if strategy not in STRATEGIES:
+        raise ValueError(f"trainer.strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
     if gradient_clip is not None and not gradient_clip > 0:
         raise ValueError(f"trainer.gradient_clip must be above 0 or null, got {gradient_clip}")
     if checkpoint_every is not None and not checkpoint_every > 0:
@@ -115,6 +145,7 @@ def fit(
     log_every: int = 10,
     loggers: Sequence[Logger] = (),
     progress: Progress | None = None,
+    group: Group | None = None,
 ) -> None:
     """Train ``module`` on ``data`` to the end, from the newest good checkpoint in ``folder`` where there is one.
 
@@ -129,41 +160,56 @@ def fit(
         max_steps: optimiser steps.
         precision: Lightning's name. Losses are computed in fp32 in any case.
         accelerator: "cpu", "cuda" or "auto".
-        devices: of one machine; each takes its share of every batch.
-        strategy: Lightning's name of a strategy.
+        devices: of one machine; each takes its share of every batch, so that the batch stays what it is.
+        strategy: "ddp" keeps the whole network on every device, "fsdp2" spreads it over them (networks of the
+            transformers library, in training that writes no text); "auto" is "ddp". No matter with one device.
         gradient_clip: largest norm of the gradient; ``None`` does not clip.
         checkpoint_every: seconds between checkpoints, 0.001 for every step; ``None`` for none.
         log_every: steps between log entries.
         loggers: where the module's metrics go.
         progress: called after every step with (steps done, steps in all).
+        group: for several devices: which of their processes this is. The first writes, logs and reports, and ends with
+            the trained network; in the others a sharded network is left as it is.
 
     Raises:
-        ValueError: an option out of range, or a checkpoint of a longer training.
+        ValueError: an option out of range, or a checkpoint of a longer training or of another strategy.
         NonFiniteLossError: the loss became NaN or infinite.
     """
     check_options(
         max_epochs=max_epochs,
         max_steps=max_steps,
         devices=devices,
+        strategy=strategy,
         gradient_clip=gradient_clip,
         checkpoint_every=checkpoint_every,
         log_every=log_every,
     )
+    if (group is None) != (devices == 1):
+        raise ValueError(f"trainer.devices is {devices} and the group {group}: a group is for two devices or more")
+    sharded = strategy == "fsdp2" and devices > 1
+    if sharded:
+        root(module.network)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     total = max_steps if max_steps is not None else max(1, round((max_epochs or 0) * data.steps_per_epoch))
     start = newest_checkpoint(folder)
     if start and start.step >= total:
         raise ValueError(f"{start.path} has done {start.step} steps but the training ends at {total}: empty {folder}")
+    if start and start.path.is_dir() != sharded:
+        raise ValueError(
+            f"{start.path} was written with {'trainer.strategy=fsdp2' if start.path.is_dir() else 'whole weights'}: go "
+            f"on with the same strategy, or delete {start.path.parent} to begin again"
+        )
     module.total_steps = total
-    with _quiet():
+    whole = outline(module.network) if sharded else None
+    with _quiet(), joined(group, devices, accelerator):
         trainer = lightning.Trainer(
             accelerator=accelerator,
             devices=devices,
-            strategy=strategy,
+            strategy=placement(strategy, devices),
             precision=precision,
             # Which processors a cell gets is decided by the engine that placed it, not by a scheduler's variables.
-            plugins=[LightningEnvironment()] if devices == 1 else None,
+            plugins=[environment(group, devices)],
             max_epochs=1,
             gradient_clip_val=gradient_clip,
             logger=False,
@@ -187,6 +233,10 @@ def fit(
             raise
         if module.global_step != total:
             raise RuntimeError(f"the training ended after {module.global_step} of {total} steps")
+        if whole is not None:
+            weights = gather(module.network, keep=trainer.is_global_zero)
+            if trainer.is_global_zero:
+                module.network = fill(whole, weights)
     if trainer.is_global_zero:
         module.save_weights(folder)
 
@@ -222,7 +272,7 @@ class _Steps:
 
 
 class _Share:
-    """Collates this process's share of a batch: every ``world_size``-th item."""
+    """Collates this process's share of a batch: every ``world_size``-th item, from that of its rank on."""
 
     def __init__(self, module: GridModule, trainer: lightning.Trainer) -> None:
         self._module = module
@@ -230,8 +280,11 @@ class _Share:
 
     def __call__(self, items: list[Any]) -> Any:
         rank, world = self._trainer.global_rank, self._trainer.world_size
+        if world == 1:
+            return self._module.collate(items)
         # The last batch of an epoch may have fewer items than there are processes: those left over repeat one.
-        return self._module.collate(items[rank::world] or [items[rank % len(items)]])
+        own = items[rank::world]
+        return Share(self._module.collate(own or items[:1]), spare=not own)
 
 
 class _Journal(Callback):
@@ -277,14 +330,29 @@ class _Journal(Callback):
         temporary = path.with_suffix(".part")
         if trainer.is_global_zero:
             self._folder.mkdir(parents=True, exist_ok=True)
+            if temporary.is_dir():  # of a process that was killed: its parts must not mix with ours
+                shutil.rmtree(temporary)
+        trainer.strategy.barrier("before checkpoint")
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
+            if temporary.is_dir():
+                _list_parts(temporary)
             _flush(temporary)
+            if path.is_dir():  # a damaged one of the same step: a folder is not replaced
+                shutil.rmtree(path)
             os.replace(temporary, path)
             _flush(self._folder)
             for old in _checkpoints(self._folder.parent)[:-KEPT]:
                 shutil.rmtree(old.path) if old.path.is_dir() else old.path.unlink()
         trainer.strategy.barrier("checkpoint")
+
+
+def _list_parts(folder: Path) -> None:
+    """Write ``PARTS`` for a sharded checkpoint, and flush all that it lists."""
+    parts = sorted(path for path in folder.iterdir() if path.is_file())
+    (folder / PARTS).write_text(json.dumps({path.name: _checksum(path) for path in parts}))
+    for path in (*parts, folder / PARTS):
+        _flush(path)
 
 
 def _flush(path: Path) -> None:

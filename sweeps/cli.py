@@ -16,7 +16,7 @@ from typing import Any
 from sweeps import definition as definitions
 from sweeps.errors import UserError, nearest
 from sweeps.ledger import Ledger
-from sweeps.plan import Cell, Planner, unique
+from sweeps.plan import Cell, Planner, split_choices, unique
 
 HELP = """papergrid: run the ablation grids of post-training papers again, and see which claims hold
 
@@ -25,7 +25,7 @@ HELP = """papergrid: run the ablation grids of post-training papers again, and s
   papergrid status sweep=re/main [--watch]       what is done, running, failed
   papergrid table  sweep=re/main                 the table: paper, ours with interval, verdicts
   papergrid verify outputs                       recompute every number from the stored per-example results
-  papergrid stages [--prune]                     shared products on disk
+  papergrid stages [outputs] [--prune [--yes]]   shared products on disk; what no run needs; deletes it
   papergrid list                                 all sweeps
   papergrid demo                                 a cut-down grid in some minutes
 
@@ -34,7 +34,7 @@ Also: scale=smoke|tiny|small|paper   seeds=0,1,2   --json (plan, status)   --acc
 One cell by hand: python -m sweeps.run method=re retriever=bm25 prompt=labelled seed=3
 """
 
-FLAGS = {"--json", "--watch", "--accept-code-drift", "--prune", "--cells", "--quiet"}
+FLAGS = {"--json", "--watch", "--accept-code-drift", "--prune", "--yes", "--cells", "--quiet"}
 
 
 @dataclass
@@ -93,15 +93,19 @@ def parse(arguments: Sequence[str]) -> Request:
     return Request(sweep, scale, seeds, tuple(overrides), frozenset(flags), tuple(words))
 
 
-def select(arguments: Sequence[str]) -> Selection:
-    """The sweep that a command line speaks of, planned."""
+def select(arguments: Sequence[str], *, lenient: bool = True) -> Selection:
+    """The sweep that a command line speaks of, planned.
+
+    Args:
+        lenient: take cells whose data or weights are not on this machine as missing; without it they are refused.
+    """
     request = parse(arguments)
     if request.words:
         raise UserError(f"{request.words[0]!r} is neither key=value nor a flag; write sweep=<paper>/<table>")
     if request.sweep is None:
         raise UserError(f"which sweep? write sweep=<name>; {nearest('', definitions.names())}")
     definition = definitions.load(request.sweep)
-    cells = Planner().sweep(definition, request.scale, request.overrides, request.seeds)
+    cells = Planner(lenient=lenient).sweep(definition, request.scale, request.overrides, request.seeds)
     ledger = Ledger(Path(cells[0].config["paths"]["outputs"]))
     drifted = ledger.drifted(cells) if "--accept-code-drift" in request.flags else {}
     return Selection(definition, request, cells, ledger, drifted)
@@ -120,7 +124,7 @@ def sweep(arguments: Sequence[str]) -> int:
     """Runs what is missing, then shows the table."""
     from sweeps.display import show_plan
 
-    selection = select(arguments)
+    selection = select(arguments, lenient=False)
     show_plan(selection, as_json=False, every_cell=False)
     status = run(
         selection.cells,
@@ -138,18 +142,19 @@ def run(
     cells: Sequence[Cell], ledger: Ledger, *, sweep: str = "", paper: str = "", drifted: dict[str, Cell] | None = None
 ) -> int:
     """Drives cells to completion; the exit status is 1 when one failed for good."""
+    missing = [cell for cell in unique(cells) if ledger.state(cell) != "done" and cell.signature not in (drifted or {})]
+    if not missing:
+        return 0
     from sweeps import engines
-    from sweeps.display import Live, say
+    from sweeps.display import say
     from sweeps.driver import drive
     from sweeps.run import Job
     from sweeps.schema import check_in_worker
+    from sweeps.watch import Live
 
     rows: dict[str, list[str]] = {}
     for cell in cells:
         rows.setdefault(cell.signature, []).append(cell.row)
-    missing = [cell for cell in unique(cells) if ledger.state(cell) != "done" and cell.signature not in (drifted or {})]
-    if not missing:
-        return 0
     first = missing[0].config
     engine = engines.make(first["engine"], int(first["threads"]))
     say("checking the cells (a first start imports everything once, about ten seconds)")
@@ -174,7 +179,7 @@ def run(
 
 def status(arguments: Sequence[str]) -> int:
     """Shows what is done, running, failed and missing."""
-    from sweeps.display import show_status
+    from sweeps.watch import show_status
 
     selection = select(arguments)
     show_status(selection, as_json="--json" in selection.request.flags, watch="--watch" in selection.request.flags)
@@ -196,16 +201,29 @@ def verify(arguments: Sequence[str]) -> int:
     """Recomputes what was printed from what is stored."""
     from sweeps.verify import verify_outputs
 
-    request = parse(arguments)
-    return verify_outputs(Path(request.words[0] if request.words else "outputs"))
+    return verify_outputs(_folder(arguments, "verify", set()))
 
 
 def stages(arguments: Sequence[str]) -> int:
-    """Lists shared products; ``--prune`` deletes partial and corrupt ones and those that no run needs."""
-    from sweeps.display import show_stages
+    """Lists shared products; ``--prune`` those that no run needs, which ``--prune --yes`` deletes."""
+    from sweeps.stage_listing import show_stages
 
+    flags = {argument for argument in arguments if argument.startswith("--")}
+    if flags == {"--yes"}:
+        raise UserError("--yes confirms --prune: write papergrid stages --prune --yes")
+    folder = _folder(arguments, "stages", {"--prune", "--yes"})
+    return show_stages(folder, prune="--prune" in flags, yes="--yes" in flags)
+
+
+def _folder(arguments: Sequence[str], command: str, flags: set[str]) -> Path:
+    """The one outputs folder that a command line names; ``outputs`` where it names none."""
     request = parse(arguments)
-    return show_stages(Path(request.words[0] if request.words else "outputs"), prune="--prune" in request.flags)
+    given = request.overrides or tuple(request.flags - flags) or request.words[1:]
+    if given or request.sweep:
+        what = given[0] if given else f"sweep={request.sweep}"
+        takes = " and ".join(["an outputs folder", *sorted(flags, reverse=True)])
+        raise UserError(f"papergrid {command} takes {takes}, not {what!r}")
+    return Path(request.words[0] if request.words else "outputs")
 
 
 def demo(arguments: Sequence[str]) -> int:
@@ -236,8 +254,11 @@ def list_sweeps(arguments: Sequence[str]) -> int:
 def by_hand(arguments: Sequence[str]) -> int:
     """``python -m sweeps.run``: one cell in this process, or with ``-m`` several through the engine."""
     try:
-        if any(argument.startswith("-") for argument in arguments):
-            return _through_hydra(arguments)
+        flags = {argument for argument in arguments if argument.startswith("-")}
+        if flags:
+            overrides = [argument for argument in arguments if argument not in flags]
+            points = split_choices(overrides) if flags <= {"-m", "--multirun"} else None
+            return _through_hydra(arguments) if points is None else run_many(points)
         return run_one(arguments)
     except UserError as error:
         return _complain(error)

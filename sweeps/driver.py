@@ -6,6 +6,7 @@ sweep at once; a cell is run by whoever gets its lease.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -146,7 +147,9 @@ def _judge(job: Job, ended: Ended) -> tuple[str, str]:
     how = f"killed by signal {-ended.status}" if ended.status < 0 else f"ended with status {ended.status}"
     reason = ended.reason or how
     kind = "oom" if "out of memory" in reason else "killed" if ended.status < 0 else "bug"
-    fail(job.folder, kind, reason)
+    # A full disk takes no record either: the driver goes on, and its own report names the cell.
+    with contextlib.suppress(OSError):
+        fail(job.folder, kind, reason)
     return kind, reason
 
 

@@ -2,10 +2,10 @@
 
 A lease is a small file that exists while its owner works. It is written under another name and linked into place: one
 of any number of racing processes gets it, and nobody ever reads half of it. The owner touches it every few seconds; a
-lease is dead when its process on this machine has gone, or when it has not been touched for ``stale_after`` seconds. A
-dead lease is taken over by renaming it away first: a rename succeeds for exactly one of the racers. An owner that finds
-its lease gone (it was stopped for longer than ``stale_after``) kills itself, so that it cannot write into a folder that
-now belongs to somebody else.
+lease is dead when its process on this machine has gone, or when it has not been touched for ``stale_after`` seconds and
+its process stands still (SIGSTOP) or is on another machine. A dead lease is taken over by renaming it away first: a
+rename succeeds for exactly one of the racers. A stopped owner on this machine is killed by whoever takes over, so that
+it cannot write again when it is continued; any other owner that finds its lease gone kills itself within seconds.
 """
 
 from __future__ import annotations
@@ -73,8 +73,21 @@ def alive(path: Path, *, stale_after: float = STALE_AFTER) -> bool:
     if place() and owner.get("place") == place():
         pid = int(owner["pid"])
         started = _started(pid)
-        return started is not None and _state(pid) not in "ZX" and owner.get("started") in (None, started)
+        state = _state(pid)
+        if started is None or state in ("", "Z", "X") or owner.get("started") not in (None, started):
+            return False
+        # A process that computes is alive however late its heartbeat; a stopped one only while that is young.
+        return state not in "Tt" or age < stale_after
     return age < stale_after
+
+
+def _end_stopped(path: Path) -> None:
+    """Kills the stopped owner of a lease that was taken over here: continued, it might write once more."""
+    seen = owner(path)
+    pid = seen.get("pid")
+    if place() and seen.get("place") == place() and pid and _state(pid) == "T" and _started(pid) == seen.get("started"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def owner(path: Path) -> dict[str, Any]:
@@ -119,6 +132,7 @@ class Lease:
                     os.link(tomb, self.path)
                     tomb.unlink()
                     raise LeaseHeld(str(self.path))
+                _end_stopped(tomb)
                 tomb.unlink()
             except (FileNotFoundError, FileExistsError) as error:
                 raise LeaseHeld(str(self.path)) from error

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.lease import alive
+from sweeps.lease import alive, owner
 from sweeps.plan import Cell
-from sweeps.stages import StageStore, sha256
+from sweeps.signature import hash_of, science
+from sweeps.stages import MANIFEST, StageStore, sha256
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,20 +22,34 @@ STATES = ("done", "running", "cached", "failed", "missing")
 
 @dataclass(frozen=True)
 class Cost:
-    """Predicted cost of one cell: seconds with a range, peak memory, and what the prediction rests on.
+    """Predicted cost of one cell, or of one training that cells share.
 
     Attributes:
-        seconds: all that the cell itself runs, its own training included, shared stages not.
+        seconds: all that it runs itself, its own training included where that is not there yet, shared stages not.
         low, high: range in seconds.
-        mebibytes: peak resident memory.
-        basis: "measured" (finished cells of the same kind here) or "prior" (the config's own figures).
+        mebibytes: peak resident memory; ``mebibytes_low``, ``mebibytes_high``: its range.
+        basis: "measured" (finished cells like it), "similar" (finished cells of its kind), "corrected" (the config's
+            figures, times what other finished cells took of theirs) or "prior" (the config's figures).
     """
 
     seconds: float
     low: float
     high: float
     mebibytes: float
+    mebibytes_low: float
+    mebibytes_high: float
     basis: str
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """What a finished run took: seconds beside its training, seconds of its training (None: it has none), memory."""
+
+    rest: float
+    training: float | None
+    size: float
+    mebibytes: float
+    of_prior: float | None
 
 
 class Ledger:
@@ -43,7 +58,8 @@ class Ledger:
     def __init__(self, outputs: Path) -> None:
         self.outputs = outputs
         self.stages = StageStore(outputs / "stages")
-        self._kinds: dict[str, list[dict[str, float]]] | None = None
+        self._records: dict[Path, tuple[int, dict[str, Any]]] = {}
+        self._known: tuple[int, dict[str, list[_Finished]]] = (-1, {})
 
     def folder(self, cell: Cell | str) -> Path:
         """Run folder of a cell, existing or not."""
@@ -59,6 +75,11 @@ class Ledger:
         if (folder / "failed.json").is_file():
             return "failed"
         return "cached" if self.stages.has("training", cell.training) else "missing"
+
+    def lost(self, cell: Cell) -> dict[str, Any]:
+        """Owner of the lease that a cell's dead process left; empty where there is none, or where it works."""
+        lease = self.folder(cell) / "lease"
+        return {} if (self.folder(cell) / "done.json").is_file() or alive(lease) else owner(lease)
 
     def failure(self, cell: Cell) -> dict[str, Any]:
         """Class, reason and traceback of a failed cell; empty where there is none."""
@@ -82,81 +103,194 @@ class Ledger:
             if self.state(cell) != "done" and cell.science in finished
         }
 
+    def record(self, path: Path) -> dict[str, Any]:
+        """A JSON record, read again only when the file has changed; empty where there is none."""
+        try:
+            modified = path.stat().st_mtime_ns
+        except OSError:
+            return {}
+        known = self._records.get(path)
+        if known is None or known[0] != modified:
+            known = self._records[path] = (modified, read_json(path))
+        return known[1]
+
+    def done(self, cell: Cell | str) -> dict[str, Any]:
+        """The record of a finished cell; empty where it is not finished."""
+        return self.record(self.folder(cell) / "done.json")
+
     def cost(self, cell: Cell) -> Cost:
-        """Predicted cost of a cell from finished cells of its kind, else from the priors in its config."""
-        rows = _size(cell.config)
-        kind = cost_kind(cell.config)
-        measured = self._measured().get(kind, [])
-        trained = self.stages.has("training", cell.training)
-        if measured:
-            seconds = [entry["seconds_per_row"] * rows for entry in measured]
-            predict = [entry["predict_share"] for entry in measured]
-            middle = statistics.median(seconds) * (statistics.median(predict) if trained else 1.0)
-            spread = max(0.15, (max(seconds) - min(seconds)) / (2 * statistics.median(seconds) or 1.0))
+        """Predicted cost of a cell, from finished cells where there are any, else from the figures in its config."""
+        return self._cost(cell.config, rest=True, training=self.to_train(cell))
+
+    def rest_cost(self, cell: Cell) -> Cost:
+        """The part of a cell's cost that no other cell shares: everything but its training."""
+        return self._cost(cell.config, rest=True, training=False)
+
+    def to_train(self, cell: Cell) -> bool:
+        """Whether a cell has weights to train that are not there yet."""
+        return trains(cell.config) and not self.stages.has("training", cell.training)
+
+    def training_cost(self, config: Mapping[str, Any]) -> Cost:
+        """Predicted cost of training the weights of a config, such as a base model's, and nothing else."""
+        return self._cost(config, rest=False, training=True)
+
+    def _cost(self, config: Mapping[str, Any], *, rest: bool, training: bool) -> Cost:
+        known = self._finished()
+        prior = prior_cost(config, rest=rest, training=training)
+        for basis, key, slack in (("measured", exact_kind(config), 0.15), ("similar", cost_kind(config), 0.4)):
+            like = [one for one in known.get(key, []) if rest or one.training is not None]
+            if not like:
+                continue
+            seconds = [
+                (one.rest if rest else 0.0)
+                + ((one.training or 0.0) * training_size(config) / one.size if training else 0.0)
+                for one in like
+            ]
+            memory = [one.mebibytes for one in like]
+            middle = statistics.median(seconds)
             return Cost(
                 middle,
-                middle * (1 - spread),
-                middle * (1 + spread),
-                max(entry["mebibytes"] for entry in measured),
-                "measured",
+                min(seconds) * (1 - slack),
+                max(seconds) * (1 + slack),
+                statistics.median(memory),
+                min(memory) * 0.9,
+                max(memory) * 1.1,
+                basis,
             )
-        return self.prior(cell.config, trained)
+        ratios = [one.of_prior for one in known.get("", []) if one.of_prior]
+        if not ratios:
+            return prior
+        ratio = statistics.median(ratios)
+        return replace(
+            prior, seconds=prior.seconds * ratio, low=prior.low * ratio, high=prior.high * ratio, basis="corrected"
+        )
 
-    @staticmethod
-    def prior(config: Mapping[str, Any], trained: bool) -> Cost:
-        """Cost from the figures that the method's config gives; ``trained`` leaves the training out."""
-        prior = (config.get("method") or {}).get("cost") or {}
-        train = 0.0 if trained else prior.get("train_seconds_per_1000", 0.0) * _size(config) / 1000
-        seconds = prior.get("start_seconds", 2.0) + train + prior.get("predict_seconds", 1.0)
-        return Cost(seconds, seconds / 2, seconds * 2, prior.get("mebibytes", 1000.0), "prior")
+    def _finished(self) -> dict[str, list[_Finished]]:
+        """Finished runs below ``outputs`` by their exact kind, by their kind, and all of them ("")."""
+        paths = list(self.outputs.glob("runs/*/done.json"))
+        if self._known[0] != len(paths):
+            found: dict[str, list[_Finished]] = {}
+            for path in paths:
+                done = self.record(path)
+                cost = done.get("cost") or {}
+                if "size" in cost:
+                    entry = self._read_finished(path, done, cost)
+                    for kind in (cost["exact"], done["cost_kind"], ""):
+                        found.setdefault(kind, []).append(entry)
+            self._known = (len(paths), found)
+        return self._known[1]
 
-    def _measured(self) -> dict[str, list[dict[str, float]]]:
-        if self._kinds is None:
-            self._kinds = {}
-            for path in self.outputs.glob("runs/*/done.json"):
-                done = read_json(path)
-                if done.get("cost"):
-                    self._kinds.setdefault(done["cost_kind"], []).append(done["cost"])
-        return self._kinds
+    def _read_finished(self, path: Path, done: Mapping[str, Any], cost: Mapping[str, Any]) -> _Finished:
+        """What a run took without the trainings that happened to be done inside it: those are stages, and shared."""
+        needs = self.record(path.with_name("receipt.json")).get("needs") or [done.get("training")]
+        inside, own = 0.0, None
+        for key in needs:
+            manifest = self.record(self.stages.path("training", str(key)) / MANIFEST)
+            seconds = manifest.get("seconds")
+            if seconds is None:
+                continue
+            if done["finished"] - done["seconds"] <= manifest.get("built", 0.0) <= done["finished"]:
+                inside += seconds
+            if key == done.get("training"):
+                own = float(seconds)
+        rest = max(0.0, done["seconds"] - inside)
+        expected = cost["prior_rest"] + (cost["prior_training"] if own is not None else 0.0)
+        ratio = (rest + (own or 0.0)) / expected if expected else None
+        return _Finished(rest, own, cost["size"], cost["mebibytes"], ratio)
+
+
+def prior_cost(config: Mapping[str, Any], *, rest: bool = True, training: bool = True) -> Cost:
+    """Cost from the figures that the config gives: the method's ``cost`` section, or the model's where it has none.
+
+    Keys, all optional: ``start_seconds``, ``train_seconds_per_1000`` (rows), ``train_seconds_per_step``,
+    ``predict_seconds``, ``predict_seconds_per_1000`` (examples), ``mebibytes``. Rows are those of ``data.cost.rows``,
+    cut by ``data.train_limit``; examples those of ``data.cost.test_rows``, cut by ``evaluation.limit``.
+    """
+    figures, data, seconds = _figures(config), config.get("data") or {}, 0.0
+    if rest:
+        limit = (config.get("evaluation") or {}).get("limit")
+        examples = limit if isinstance(limit, (int, float)) else (data.get("cost") or {}).get("test_rows", 1000)
+        seconds += figures.get("start_seconds", 5.0) + figures.get("predict_seconds", 0.0)
+        seconds += figures.get("predict_seconds_per_1000", 0.0) * examples / 1000
+    if training:
+        seconds += figures.get("train_seconds_per_1000", 0.0) * training_size(config) / 1000
+        batch = data.get("batch_size") or 1
+        seconds += figures.get("train_seconds_per_step", 0.0) * training_size(config) / batch
+    memory = figures.get("mebibytes", 1000.0)
+    return Cost(seconds, seconds / 2, seconds * 2, memory, memory / 1.5, memory * 1.5, "prior")
+
+
+def _figures(config: Mapping[str, Any]) -> dict[str, float]:
+    sections = [config.get(name) or {} for name in ("method", "model")]
+    return next((dict(one["cost"]) for one in sections if one.get("cost")), {})
+
+
+def trains(config: Mapping[str, Any]) -> bool:
+    """Whether a cell trains weights, which are then a stage: not with ``tune: false``, and not where the method's
+    figures name no training time.
+    """
+    figures = _figures(config)
+    tuned = (config.get("method") or {}).get("tune", True)
+    return bool(tuned) and (not figures or any(name.startswith("train_seconds") for name in figures))
 
 
 def cost_kind(config: Mapping[str, Any]) -> str:
-    """Cells of one kind are taken to cost the same per training row: method, model, prompt, neighbours, data set."""
+    """Cells of one kind are taken to cost about the same per training row: the names of all that they are made of.
 
-    def name(section: str) -> str:
-        value = config.get(section)
-        return str(value.get("label", value.get("_target_", ""))) if isinstance(value, Mapping) else ""
-
-    prompt = config.get("prompt") or {}
-    tuned = (config.get("method") or {}).get("tune")
-    return "|".join(
-        (
-            name("data"),
-            name("method"),
-            str(tuned),
-            name("model"),
-            name("retriever"),
-            str(prompt.get("neighbours")),
-            str(prompt.get("k")),
-        )
-    )
+    Every section counts by its ``label`` or ``name``, else by its class, so that no method needs an entry here.
+    """
+    names = []
+    for section in sorted(science(config)):
+        value = config[section]
+        if isinstance(value, Mapping) and section not in ("base", "evaluation", "trainer"):
+            name = value.get("label") or value.get("name") or value.get("_target_", "")
+            names.append(f"{section}={name}")
+            # Small settings that change the work, such as tune, k or context_length; rates and seeds are no work.
+            names += [
+                f"{section}.{key}={item}"
+                for key, item in sorted(value.items())
+                if isinstance(item, (bool, int, str)) and key not in _NO_WORK and not key.startswith("_")
+            ]
+    return f"kind-{hash_of(names)}"
 
 
-def _size(config: Mapping[str, Any]) -> float:
-    """Training rows times epochs: what a cell's time is taken to be proportional to."""
+_NO_WORK = frozenset({"label", "name", "seed", "train_limit", "weights", "revision"})
+
+
+def exact_kind(config: Mapping[str, Any]) -> str:
+    """Cells that differ in their seed alone cost the same."""
+    return hash_of(_without_seeds(science(config)))
+
+
+def _without_seeds(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_seeds(item) for key, item in value.items() if key != "seed"}
+    return [_without_seeds(item) for item in value] if isinstance(value, list) else value
+
+
+def training_size(config: Mapping[str, Any]) -> float:
+    """Training rows that are seen, with repetition: what the time of a training is taken to be proportional to."""
     data, trainer = config.get("data") or {}, config.get("trainer") or {}
-    rows = data.get("train_limit") or (data.get("cost") or {}).get("rows") or 1000
-    return float(rows) * float(trainer.get("max_epochs") or 1)
+    steps = trainer.get("max_steps")
+    if isinstance(steps, (int, float)):
+        return float(steps) * float(data.get("batch_size") or 1)
+    rows, limit = float((data.get("cost") or {}).get("rows") or 1000), data.get("train_limit")
+    rows = min(rows, float(limit)) if isinstance(limit, (int, float)) else rows
+    epochs = trainer.get("max_epochs")
+    return rows * float(epochs if isinstance(epochs, (int, float)) else 1)
 
 
 def cost_record(
     config: Mapping[str, Any], seconds: float, predict_seconds: float, mebibytes: float
-) -> dict[str, float]:
-    """What a finished cell leaves for later predictions."""
+) -> dict[str, float | str]:
+    """What a finished cell leaves for later predictions, beside ``seconds`` in its record."""
     return {
-        "seconds_per_row": seconds / _size(config),
-        "predict_share": predict_seconds / max(seconds, 1e-9),
+        "exact": exact_kind(config),
+        "size": training_size(config),
         "mebibytes": mebibytes,
+        "predict_seconds": round(predict_seconds, 3),
+        "prior_rest": prior_cost(config, training=False).seconds,
+        "prior_training": prior_cost(config, rest=False).seconds,
     }
 
 

@@ -1,25 +1,22 @@
 """Planning: from a sweep or a list of overrides to fully resolved, signed cells. Writes nothing, imports no torch.
 
-Every cell is composed by Hydra. Cells that pick the same config groups share one composition; their plain value
-overrides are laid on a copy of it, which is what Hydra itself does after composing. A test holds that both ways agree.
+Cells that pick the same config groups share one composition; their plain value overrides are laid on a copy of it,
+which is what Hydra itself does after composing. ``composing.py`` composes Hydra's everyday features without Hydra, and
+plain ``key=value`` texts are parsed here; both hand everything else to Hydra, which is imported only then. Tests hold
+that all ways agree.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from sweeps import signature
+from sweeps.composing import Beyond, PlainComposer, copied
 from sweeps.definition import Definition
 from sweeps.errors import UserError, nearest
 
@@ -40,6 +37,7 @@ class Cell:
         training: training signature; ``signature``: evaluation signature, the run folder's name;
         science: signature without code.
         needs: signatures of the trained weights that the cell needs or makes: its bases', the deepest first, its own.
+        absent: one line for each of its inputs that is not on this machine; its signatures are provisional then.
     """
 
     row: str
@@ -51,6 +49,7 @@ class Cell:
     signature: str
     science: str
     needs: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
 
 def groups() -> dict[str, list[str]]:
@@ -63,14 +62,91 @@ def groups() -> dict[str, list[str]]:
     return found
 
 
+_KEY = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*|[A-Za-z_]\w*(?:/[A-Za-z_]\w*)*")
+_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+")
+_TEXT = re.compile(r"[A-Za-z_/][A-Za-z0-9_/.\-]*")
+_WORDS = {"true": True, "false": False, "null": None}
+
+
+@dataclass(frozen=True)
+class Override:
+    """A parsed override of one value.
+
+    Attributes:
+        key: a group or a dotted key; ``package``: what stands behind ``@``.
+        plain: it changes what is there, as ``key=value`` does: no ``+``, no ``~``.
+    """
+
+    text: str
+    key: str
+    value: Any
+    package: str | None = None
+    plain: bool = True
+
+
+def parse_plain(text: str) -> Override | None:
+    """Reads ``key=value`` for names, paths, numbers, booleans and null as Hydra does; None where Hydra has to."""
+    key, equals, value = text.partition("=")
+    if not equals or not _KEY.fullmatch(key):
+        return None
+    if _WHOLE.fullmatch(value):
+        return Override(text, key, int(value))
+    if _DECIMAL.fullmatch(value):
+        return Override(text, key, float(value))
+    if not _TEXT.fullmatch(value) or value.lower() in ("inf", "nan"):
+        return None
+    if value.lower() in _WORDS:
+        return Override(text, key, _WORDS[value.lower()])
+    return Override(text, key, value)
+
+
+def split_choices(overrides: Sequence[str]) -> list[tuple[str, ...]] | None:
+    """The override lists that ``-m`` makes of ``key=a,b,c``, as Hydra's basic sweeper orders them.
+
+    Returns:
+        None where it takes Hydra: ranges, globs, quotes, parameters that a config gives to the sweeper.
+    """
+    axes = []
+    for text in overrides:
+        key, equals, values = text.partition("=")
+        points = [f"{key}={value}" for value in values.split(",")]
+        if not equals or key.split(".")[0] == "hydra" or not all(map(parse_plain, points)):
+            return None
+        axes.append(points)
+    texts = (path.read_text(encoding="utf-8") for path in CONF.rglob("*.yaml"))
+    if any(re.search(r"^\s*params\s*:", text, re.MULTILINE) for text in texts):
+        return None
+    return list(itertools.product(*axes))
+
+
+def _parse_with_hydra(text: str) -> Override:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    if text.startswith("="):
+        raise UserError(f"{text!r} is no override: write key=value")
+    try:
+        (found,) = OverridesParser.create().parse_overrides([text])
+    except HydraException as error:
+        raise UserError(f"{text!r} is no override ({_first_line(error)}): write key=value") from error
+    if found.is_sweep_override():
+        raise UserError(f"{text!r} names several values: one cell takes one; use -m or a sweep")
+    return Override(
+        text, found.key_or_group, found.value(), found.package, plain=not found.is_delete() and not found.is_add()
+    )
+
+
 class Composer:
     """Composes cell configs from override lists, each distinct choice of groups once."""
 
     def __init__(self) -> None:
-        self._parser = OverridesParser.create()
         self._groups = groups()
-        self._parsed: dict[str, list[Override]] = {}
+        self._plain = PlainComposer(CONF)
+        self._parsed: dict[str, Override] = {}
         self._composed: dict[tuple[str, ...], dict[str, Any]] = {}
+        self.by_hydra = 0
+        """How many compositions were left to Hydra."""
 
     def compose(self, overrides: Sequence[str]) -> dict[str, Any]:
         """The config that ``overrides`` make, as plain values with its interpolations unresolved.
@@ -78,63 +154,66 @@ class Composer:
         Raises:
             UserError: an override that does not parse, or names a group, option or key that is not there.
         """
-        grouped: list[str] = []
+        grouped: list[Override] = []
         values: list[Override] = []
-        for override in self._parse(overrides):
-            if override.is_sweep_override():
-                raise UserError(f"{override.input_line!r} names several values: one cell takes one; use -m or a sweep")
-            plain = override.package is None and not override.is_delete() and not override.is_add()
-            if plain and override.key_or_group not in self._groups:
+        for text in overrides:
+            if text not in self._parsed:
+                self._parsed[text] = parse_plain(text) or _parse_with_hydra(text)
+            override = self._parsed[text]
+            if override.plain and override.package is None and override.key not in self._groups:
                 values.append(override)
             else:
                 self._check_option(override)
-                grouped.append(str(override.input_line))
-        config: dict[str, Any] = _copied(self._compose_groups(tuple(grouped)))
+                grouped.append(override)
+        config: dict[str, Any] = copied(self._compose_groups(grouped))
         for override in values:
             self._apply(config, override)
         return config
 
-    def _parse(self, overrides: Sequence[str]) -> list[Override]:
-        parsed = []
-        for text in overrides:
-            if text not in self._parsed:
-                if text.startswith("="):
-                    raise UserError(f"{text!r} is no override: write key=value")
-                try:
-                    self._parsed[text] = self._parser.parse_overrides([text])
-                except HydraException as error:
-                    raise UserError(f"{text!r} is no override ({_first_line(error)}): write key=value") from error
-            parsed += self._parsed[text]
-        return parsed
-
     def _check_option(self, override: Override) -> None:
-        group, option = override.key_or_group, override.value()
+        group, option = override.key, override.value
         if group not in self._groups:
-            if override.package is not None or not (override.is_add() or override.is_delete()):
+            if override.package is not None or override.plain:
                 raise UserError(f"no config group is called {group!r}: {nearest(group, self._groups)}")
             return
         if isinstance(option, (list, dict)):
-            raise UserError(f"{override.input_line} gives {group} more than a name: it takes one of its options")
+            raise UserError(f"{override.text} gives {group} more than a name: it takes one of its options")
         if option is not None and str(option) not in self._groups[group]:
             raise UserError(f"{group} has no option {str(option)!r}: {nearest(str(option), self._groups[group])}")
 
-    def _compose_groups(self, overrides: tuple[str, ...]) -> dict[str, Any]:
-        if overrides not in self._composed:
+    def _compose_groups(self, overrides: Sequence[Override]) -> dict[str, Any]:
+        texts = tuple(override.text for override in overrides)
+        if texts not in self._composed:
             try:
-                if GlobalHydra.instance().is_initialized():
+                if hydra_is_running() or not all(each.plain and isinstance(each.value, str) for each in overrides):
+                    raise Beyond("overrides of the defaults list itself")
+                choices = {each.text.partition("=")[0]: each.value for each in overrides}
+                self._composed[texts] = self._plain.compose(choices)
+            except Beyond:
+                self._composed[texts] = self._compose_with_hydra(texts)
+        return self._composed[texts]
+
+    def _compose_with_hydra(self, overrides: tuple[str, ...]) -> dict[str, Any]:
+        from hydra import compose, initialize_config_dir
+        from hydra.errors import HydraException
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        self.by_hydra += 1
+        try:
+            if hydra_is_running():
+                composed = compose("config", overrides=list(overrides))
+            else:
+                with initialize_config_dir(str(CONF), version_base=None):
                     composed = compose("config", overrides=list(overrides))
-                else:
-                    with initialize_config_dir(str(CONF), version_base=None):
-                        composed = compose("config", overrides=list(overrides))
-            except (HydraException, OmegaConfBaseException) as error:
-                raise UserError(f"{' '.join(overrides)}: {_first_line(error)}") from error
-            plain = OmegaConf.to_container(composed, resolve=False)
-            assert isinstance(plain, dict)
-            self._composed[overrides] = plain  # type: ignore[assignment]
-        return self._composed[overrides]
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(f"{' '.join(overrides)}: {_first_line(error)}") from error
+        plain = OmegaConf.to_container(composed, resolve=False)
+        assert isinstance(plain, dict)
+        return plain  # type: ignore[return-value]
 
     def _apply(self, config: dict[str, Any], override: Override) -> None:
-        key, value, node = override.key_or_group, override.value(), config
+        key, value, node = override.key, override.value, config
         *path, last = key.split(".")
         for depth, part in enumerate((*path, last)):
             if not isinstance(node, dict) or part not in node:
@@ -153,11 +232,10 @@ class Composer:
         node[last] = value
 
 
-def _copied(value: Any) -> Any:
-    """Deep copy of plain values, several times faster than ``copy.deepcopy``."""
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
+def hydra_is_running() -> bool:
+    """Whether this process is inside a Hydra application, whose search path may reach further than ours."""
+    loaded = sys.modules.get("hydra.core.global_hydra")
+    return bool(loaded and loaded.GlobalHydra.instance().is_initialized())
 
 
 def _first_line(error: Exception) -> str:
@@ -195,9 +273,10 @@ class _Resolver:
         if target in self._open:
             raise UserError(f"{'.'.join(path)} refers to itself through {raw}: break the circle")
         node: Any = self._config
-        for part in target:
+        for depth, part in enumerate(target):
             if isinstance(node, str) and "${" in node:
-                raise LookupError(raw)
+                # The way leads through another reference, as from base.method to base.model, which is ${model}.
+                node = self.value(node, target[:depth])
             if not isinstance(node, dict) or part not in node:
                 raise UserError(f"{'.'.join(path)} refers to {raw}, which is not there")
             node = node[part]
@@ -216,28 +295,40 @@ def resolve(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _resolved(config: dict[str, Any]) -> dict[str, Any]:
     try:
-        try:
-            return {key: value for key, value in _Resolver(config).value(config, ()).items()}
-        except LookupError:
-            resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True, throw_on_missing=True)
-            assert isinstance(resolved, dict)
-            return resolved  # type: ignore[return-value]
+        return {key: value for key, value in _Resolver(config).value(config, ()).items()}
+    except LookupError:
+        return _resolved_by_omegaconf(config)
+
+
+def _resolved_by_omegaconf(config: dict[str, Any]) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise UserError(f"the config does not resolve: {_first_line(error)}") from error
+    assert isinstance(resolved, dict)
+    return resolved  # type: ignore[return-value]
 
 
 class Planner:
-    """Makes cells; keeps what their compositions, files and closures have in common."""
+    """Makes cells; keeps what their compositions, files and closures have in common.
 
-    def __init__(self) -> None:
+    Args:
+        lenient: plan cells whose data or weights are not on this machine as well; ``Cell.absent`` says what they lack.
+    """
+
+    def __init__(self, *, lenient: bool = False) -> None:
         self._composer = Composer()
+        self._signer = signature.Signer(lenient=lenient)
 
     def cell(self, overrides: Sequence[str], *, row: str = "", seed: int | None = None) -> Cell:
         """The signed cell that ``overrides`` (and ``seed``, where given) make."""
         full = tuple(overrides) if seed is None else (*overrides, f"seed={seed}")
         config, blanked = resolve(self._composer.compose(full))
-        training = signature.training_signature(blanked)
-        needs = tuple(signature.training_signature(base) for base in bases(blanked))
+        training = self._signer.training(blanked)
+        needs = tuple(self._signer.training(base) for base in bases(blanked))
         if (config.get("method") or {}).get("tune", True):
             needs = (*needs, training)
         return Cell(
@@ -247,9 +338,10 @@ class Planner:
             config=config,
             blanked=blanked,
             training=training,
-            signature=signature.evaluation_signature(config, training),
-            science=signature.science_signature(config),
+            signature=self._signer.evaluation(config, training),
+            science=self._signer.science(config),
             needs=needs,
+            absent=self._signer.absent(config),
         )
 
     def sweep(
@@ -273,4 +365,7 @@ def bases(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def unique(cells: Iterable[Cell]) -> list[Cell]:
     """Cells without those that share a signature with an earlier one: a shared cell runs once."""
-    return list({cell.signature: cell for cell in reversed(list(cells))}.values())[::-1]
+    found: dict[str, Cell] = {}
+    for cell in cells:
+        found.setdefault(cell.signature, cell)
+    return list(found.values())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sweeps import definition as definitions
 from sweeps.display import say
 from sweeps.errors import UserError
-from sweeps.ledger import Ledger
+from sweeps.ledger import Ledger, digests
 from sweeps.stages import write_atomically
 from sweeps.table import Claim, Published, RowRuns, Table, build_table
 
@@ -45,8 +45,8 @@ def write_table(selection: Selection) -> int:
     folder = selection.ledger.outputs / "sweeps" / selection.name
     for name, text in texts(table).items():
         write_atomically(folder / name, text)
-    write_figure(table, folder)
-    write_atomically(folder / "receipt.json", json.dumps(written, indent=1))
+    figures = digests(folder, sorted(path.name for path in write_figure(table, folder)))
+    write_atomically(folder / "receipt.json", json.dumps({**written, "figures": figures}, indent=1))
     say(f"files: {folder}/table.md, .tex, .csv, .html and figures")
     if selection.definition.full:
         say(f"this is a cut-down grid; the full table: {selection.definition.full}")

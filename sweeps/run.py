@@ -142,6 +142,7 @@ def _preempt(*_: object) -> None:
 
 def _run(job: Job) -> None:
     from data.scoring import summarise
+    from data.slices import with_slices
     from sweeps.progress import Heartbeat
     from sweeps.run_log import RunLog
 
@@ -174,17 +175,14 @@ def _run(job: Job) -> None:
         progress = PhaseFile(folder / "progress.json")
         stages = StageStore(Path(job.outputs) / "stages", say=progress.say)
         limit_threads(int(config["threads"]))
-        data, method = build(config)
-        data.prepare(stages, progress.phase("prepare"))
-        method.attach(data)
-        _start(method, data, job.blanked, config, stages, progress)
+        data, method = prepare(job.blanked, config, stages, progress)
         if method.trains:
             weights = _trained(job.blanked, job.training, stages, progress, log, built=(data, method), actual=config)
             _replay(weights / "metrics.jsonl", log)
             method.load_weights(weights)
         train_seconds = time.monotonic() - begun
         predictions = method.predict(data, progress=progress.phase("predict"), **_evaluation(config))
-        frame = data.frame(predictions)
+        frame = with_slices(data.frame(predictions), data, config["evaluation"]["split"])
         _write_parquet(frame, folder / "examples.parquet")
         summary = summarise(frame, data)
         write_atomically(folder / "summary.json", json.dumps(summary["scores"], indent=1))
@@ -203,6 +201,7 @@ def _run(job: Job) -> None:
         "seconds": round(seconds, 3),
         "finished": time.time(),
         "files": digests(folder, RUN_FILES),
+        "stages": stages.used,
         "cost_kind": cost_kind(config),
         "cost": cost_record(config, seconds, seconds - train_seconds, _peak_mebibytes()),
     }
@@ -229,6 +228,17 @@ def _evaluation(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of ``evaluation`` that predict takes; the rest reaches the method through its constructor."""
     evaluation = config["evaluation"]
     return {"split": evaluation["split"], "limit": evaluation["limit"]}
+
+
+def prepare(
+    config: Mapping[str, Any], actual: Mapping[str, Any], stages: StageStore, progress: PhaseFile
+) -> tuple[Any, Any]:
+    """Data object and method of a config, ready for the method's own training; arguments as of ``_trained``."""
+    data, method = build(actual)
+    data.prepare(stages, progress.phase("prepare"))
+    method.attach(data)
+    _start(method, data, config, actual, stages, progress)
+    return data, method
 
 
 def _start(
@@ -266,14 +276,11 @@ def _trained(
     def train(folder: Path) -> None:
         from lightning_modules.fitting import fit
         from sweeps.lightning_logger import RunLogger
+        from sweeps.ranks import started
         from sweeps.run_log import RunLog
 
         values = actual or config
-        data, method = built or build(values)
-        if built is None:
-            data.prepare(stages, progress.phase("prepare"))
-            method.attach(data)
-            _start(method, data, config, values, stages, progress)
+        data, method = built or prepare(config, values, stages, progress)
         own = RunLog(
             folder,
             wandb=None,
@@ -287,7 +294,7 @@ def _trained(
             config=values,
             resume_step=newest_step(folder),
         )
-        with own:
+        with own, started(config, values, folder, stages.root.parent) as group:
             _replay(folder / "metrics.jsonl", log)
             fit(
                 method,
@@ -295,6 +302,7 @@ def _trained(
                 folder=folder,
                 loggers=[RunLogger(own), *([RunLogger(log)] if log else [])],
                 progress=progress.phase("train" if log else "base model"),
+                group=group,
                 **strip(values["trainer"], frozenset({"_target_"})),
             )
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)

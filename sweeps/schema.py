@@ -33,7 +33,8 @@ def check(config: Mapping[str, Any]) -> None:
 
     for section in ("data", "method"):
         _check_node(config[section], section)
-    check_arguments(fit, config["trainer"], "trainer", given={"module", "data", "folder", "loggers", "progress"})
+    given = {"module", "data", "folder", "loggers", "progress", "group"}
+    check_arguments(fit, config["trainer"], "trainer", given=given)
     evaluation = config["evaluation"]
     if evaluation["split"] not in _SPLITS:
         raise UserError(f"evaluation.split is {evaluation['split']!r}: {nearest(str(evaluation['split']), _SPLITS)}")
@@ -104,7 +105,8 @@ def check_arguments(target: Callable[..., Any], node: Mapping[str, Any], path: s
             wanted = getattr(hints[key], "__name__", None) or str(hints[key]).replace("typing.", "")
             raise UserError(f"{path}.{key} is {value!r}: it takes {wanted}")
     for name in accepted:
-        if parameters[name].default is inspect.Parameter.empty and name not in node:
+        # A function that a config only binds some arguments of gets the others (tensors) when it is called.
+        if parameters[name].default is inspect.Parameter.empty and name not in node and not node.get("_partial_"):
             raise UserError(f"{path}.{name} is missing: give {path}.{name}=...")
 
 

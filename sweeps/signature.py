@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from data.sources import digest, locate, locate_weights, weights_digest
+from data.sources import DataNotFoundError, digest, locate, locate_weights, weights_digest
 from sweeps.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,35 +94,15 @@ def nodes(config: Any) -> Iterator[Mapping[str, Any]]:
             yield from nodes(value)
 
 
-def inputs(config: Mapping[str, Any]) -> dict[str, str]:
-    """Digests of all data files and weights that a config names: ``{name: sha256}``.
-
-    Raises:
-        UserError: a file or weights that cannot be found, with the ways to get them.
-    """
-    found: dict[str, str] = {}
-    try:
-        for node in nodes(config):
-            files = node.get("files")
-            if files is not None:
-                named = files.values() if isinstance(files, Mapping) else [files]
-                for name in named:
-                    if isinstance(name, str):
-                        found[name] = digest(locate(name))
-            weights = node.get("weights")
-            if isinstance(weights, str):
-                found[weights] = weights_digest(locate_weights(weights, node.get("revision")))
-    except (FileNotFoundError, ValueError) as error:
-        raise UserError(str(error)) from error
-    return found
-
-
 @cache
 def _source(path: Path, modified_ns: int) -> tuple[str, tuple[str, ...]]:
     """Digest of a file without its comments and docstrings, and the modules that it imports."""
     tree = ast.parse(path.read_bytes(), filename=str(path))
     imported: list[str] = []
     for node in ast.walk(tree):
+        if getattr(node, "type_params", None) == []:
+            # A field that Python 3.12 brought, the last of its nodes: without it both versions print the same.
+            del node.type_params  # type: ignore[attr-defined]
         body = getattr(node, "body", None)
         if isinstance(body, list):
             # Text that stands alone as a statement does nothing, so a changed docstring changes no result.
@@ -178,43 +158,122 @@ def _targets(config: Any) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def training_key(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What the training signature hashes.
+class Signer:
+    """Signs configs; looks up every input and every closure once, so that a thousand cells cost little more than one.
+
+    What it has looked up it keeps: make a new one to see files that have changed since.
 
     Args:
-        config: resolved cell config in which everything that depends on ``evaluation`` has been blanked (see
-            ``plan.resolve``), so that decoding or metrics never reach the trained weights' name.
+        lenient: sign configs whose data or weights are not on this machine as well, under provisional names that no run
+            carries; ``absent`` says what is missing. Without it such a config is refused.
     """
-    scientific = science({key: value for key, value in config.items() if key != "evaluation"})
-    return {
-        "science": scientific,
-        "inputs": inputs(scientific),
-        "code": import_closure((*_targets(scientific), *TRAINING_ENTRY_POINTS)),
-    }
+
+    def __init__(self, *, lenient: bool = False) -> None:
+        self._lenient = lenient
+        self._digests: dict[tuple[str, str, str | None], tuple[str, str]] = {}
+        self._closures: dict[tuple[str, ...], dict[str, str]] = {}
+
+    def inputs(self, config: Mapping[str, Any]) -> dict[str, str]:
+        """Digests of all data files and weights that a config names: ``{name: sha256}``.
+
+        Raises:
+            UserError: a file or weights that cannot be found, with the ways to get them.
+        """
+        found: dict[str, str] = {}
+        for kind, name, revision in _named(config):
+            found[name], reason = self._digest(kind, name, revision)
+            if reason and not self._lenient:
+                raise UserError(reason)
+        return found
+
+    def absent(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        """One line for every input of a config that is not on this machine."""
+        reasons = (self._digest(*named)[1] for named in _named(config))
+        return tuple(dict.fromkeys(filter(None, reasons)))
+
+    def _digest(self, kind: str, name: str, revision: str | None) -> tuple[str, str]:
+        """Digest and "", or a stand-in and the reason for which there is none."""
+        key = (kind, name, revision)
+        if key not in self._digests:
+            try:
+                found = digest(locate(name)) if kind == "file" else weights_digest(locate_weights(name, revision))
+                self._digests[key] = (found, "")
+            except (DataNotFoundError, FileNotFoundError) as error:
+                self._digests[key] = ("absent", str(error))
+            except ValueError as error:
+                raise UserError(str(error)) from error
+        return self._digests[key]
+
+    def closure(self, modules: tuple[str, ...]) -> dict[str, str]:
+        """``import_closure`` of ``modules``."""
+        if modules not in self._closures:
+            self._closures[modules] = import_closure(modules)
+        return self._closures[modules]
+
+    def training_key(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """What the training signature hashes.
+
+        Args:
+            config: resolved cell config in which everything that depends on ``evaluation`` has been blanked (see
+                ``plan.resolve``), so that decoding or metrics never reach the trained weights' name.
+        """
+        scientific = science({key: value for key, value in config.items() if key != "evaluation"})
+        return {
+            "science": scientific,
+            "inputs": self.inputs(scientific),
+            "code": self.closure((*_targets(scientific), *TRAINING_ENTRY_POINTS)),
+        }
+
+    def training(self, config: Mapping[str, Any]) -> str:
+        """Name of the trained weights of a (blanked) cell config."""
+        return hash_of(self.training_key(config))
+
+    def evaluation_key(self, config: Mapping[str, Any], training: str) -> dict[str, Any]:
+        """What the evaluation signature, and with it the run folder's name, hashes."""
+        evaluation = science({"evaluation": config.get("evaluation")})
+        return {
+            "training": training,
+            "science": evaluation,
+            "inputs": self.inputs(evaluation),
+            "code": self.closure((*_targets(evaluation), *EVALUATION_ENTRY_POINTS)),
+        }
+
+    def evaluation(self, config: Mapping[str, Any], training: str) -> str:
+        """Name of the run of a cell."""
+        return hash_of(self.evaluation_key(config, training))
+
+    def science(self, config: Mapping[str, Any]) -> str:
+        """Name of a cell without its code: equal for runs of the same science under different versions of the code."""
+        scientific = science(config)
+        return hash_of({"science": scientific, "inputs": self.inputs(scientific)})
+
+
+def _named(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
+    """Every data file ("file", name, None) and all weights ("weights", name, revision) that a config names."""
+    for node in nodes(config):
+        files = node.get("files")
+        for name in files.values() if isinstance(files, Mapping) else [files]:
+            if isinstance(name, str):
+                yield "file", name, None
+        if isinstance(node.get("weights"), str):
+            yield "weights", node["weights"], node.get("revision")
+
+
+def inputs(config: Mapping[str, Any]) -> dict[str, str]:
+    """Digests of all data files and weights that a config names, looked up now; see ``Signer.inputs``."""
+    return Signer().inputs(config)
 
 
 def training_signature(config: Mapping[str, Any]) -> str:
-    """Name of the trained weights of a (blanked) cell config."""
-    return hash_of(training_key(config))
-
-
-def evaluation_key(config: Mapping[str, Any], training: str) -> dict[str, Any]:
-    """What the evaluation signature, and with it the run folder's name, hashes."""
-    evaluation = science({"evaluation": config.get("evaluation")})
-    return {
-        "training": training,
-        "science": evaluation,
-        "inputs": inputs(evaluation),
-        "code": import_closure((*_targets(evaluation), *EVALUATION_ENTRY_POINTS)),
-    }
+    """Name of the trained weights of a (blanked) cell config, from what is on disk now."""
+    return Signer().training(config)
 
 
 def evaluation_signature(config: Mapping[str, Any], training: str) -> str:
-    """Name of the run of a cell."""
-    return hash_of(evaluation_key(config, training))
+    """Name of the run of a cell, from what is on disk now."""
+    return Signer().evaluation(config, training)
 
 
 def science_signature(config: Mapping[str, Any]) -> str:
-    """Name of a cell without its code: equal for runs of the same science under different versions of the code."""
-    scientific = science(config)
-    return hash_of({"science": scientific, "inputs": inputs(scientific)})
+    """Name of a cell without its code, from what is on disk now."""
+    return Signer().science(config)

@@ -68,6 +68,8 @@ class StageStore:
         self.root = root
         self._say = say
         self._verified: set[tuple[str, str]] = set()
+        self.used: list[str] = []
+        """ "kind/key" of every stage that this store gave out, in order, each once."""
 
     def key(self, kind: str, key: Mapping[str, Any]) -> str:
         """Name of the stage that ``key`` describes."""
@@ -90,6 +92,8 @@ class StageStore:
             build: fills the folder that it is given; may find there what a killed builder left and go on from it.
         """
         final = self.path(kind, key)
+        if (name := f"{kind}/{final.name}") not in self.used:
+            self.used.append(name)
         awaited = False
         while True:
             if self._sound(kind, final) is None:
@@ -112,6 +116,9 @@ class StageStore:
     def _build(self, kind: str, key: Mapping[str, Any] | str, final: Path, build: Callable[[Path], None]) -> None:
         partial = final.with_name(f"{final.name}.partial")
         partial.mkdir(parents=True, exist_ok=True)
+        # Of a builder that ended just before it published: the new manifest must not list the old one or its draft.
+        for left in (partial / MANIFEST, *partial.glob(f".{MANIFEST}.*")):
+            left.unlink(missing_ok=True)
         begun = time.monotonic()
         build(partial)
         files = {}

@@ -10,7 +10,8 @@ from pathlib import Path
 from sweeps.display import say
 from sweeps.errors import UserError
 from sweeps.ledger import digests, read_json
-from sweeps.stages import damage
+from sweeps.signature import hash_of
+from sweeps.stages import MANIFEST, damage, read_manifest
 
 _TOLERANCE = 1e-9
 
@@ -26,7 +27,7 @@ def verify_outputs(outputs: Path) -> int:
     for folder in runs:
         faults += [f"run {folder.name}: {fault}" for fault in run_faults(folder)]
     for folder in stages:
-        fault = damage(folder)
+        fault = damage(folder) or misnamed(folder)
         faults += [f"stage {folder.parent.name}/{folder.name}: {fault}"] if fault else []
     for folder in tables:
         faults += [f"table {folder.name}: {fault}" for fault in table_faults(folder, outputs)]
@@ -39,6 +40,14 @@ def verify_outputs(outputs: Path) -> int:
     return 1 if faults else 0
 
 
+def misnamed(folder: Path) -> str | None:
+    """What is wrong with a stage's name: it stands for the key that the manifest gives; None where it does."""
+    manifest = read_manifest(folder) or {}
+    kind, key = folder.parent.name, manifest.get("key")
+    name = key if isinstance(key, str) else hash_of({"kind": kind, "key": key})
+    return None if (manifest.get("kind"), name) == (kind, folder.name) else f"{MANIFEST} names another stage"
+
+
 def run_faults(folder: Path) -> Iterator[str]:
     """What is wrong with a finished run: a changed or missing file, a score that its examples do not give."""
     done = read_json(folder / "done.json")
@@ -46,6 +55,9 @@ def run_faults(folder: Path) -> Iterator[str]:
     if not isinstance(recorded, dict) or done.get("signature") != folder.name:
         yield "done.json is unreadable or belongs to another run"
         return
+    receipt = read_json(folder / "receipt.json")
+    if done.get("training") != receipt.get("training"):
+        yield "done.json and receipt.json name different trained weights"
     for name, expected in recorded.items():
         found = digests(folder, [name]).get(name)
         if found != expected:
@@ -74,6 +86,10 @@ def table_faults(folder: Path, outputs: Path) -> Iterator[str]:
     except (OSError, ValueError, KeyError, UserError) as error:
         yield f"it cannot be built again from its runs ({type(error).__name__}: {str(error).splitlines()[0]})"
         return
+    for name, expected in read_json(folder / "receipt.json").get("figures", {}).items():
+        found = digests(folder, [name]).get(name)
+        if found != expected:
+            yield f"{name} is missing" if found is None else f"{name} has changed since it was drawn"
     for name, text in rebuilt.items():
         path = folder / name
         if not path.is_file():

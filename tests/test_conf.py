@@ -15,8 +15,24 @@ from sweeps.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 SMOKE = ("scale=smoke", "experiment=re_smoke")
 OPTIONS = [(group, name) for group, names in plan.groups().items() for name in names]
-WITH_PACKAGE = {"data/base", "model/base", "prompt/style"}
+WITH_PACKAGE = {
+    "data/base",
+    "data/corpus",
+    "data/order",
+    "data/questions",
+    "model/base",
+    "prompt/style",
+    "retriever/base",
+}
 """Groups that are parts of other options: composed wherever those are."""
+
+GOES_WITH = {
+    ("evaluation", "text"): ("method=sft", "model=tiny_decoder"),
+    ("method", "sft"): ("evaluation=text",),
+    ("method", "dpo"): ("evaluation=text",),
+    ("method", "ipo"): ("evaluation=text",),
+}
+"""What an option needs beside it."""
 
 PLANNER = plan.Planner()
 COMPOSER = plan.Composer()
@@ -36,7 +52,7 @@ def test_number_of_config_files():
 @pytest.mark.parametrize(("group", "name"), [option for option in OPTIONS if option[0] not in WITH_PACKAGE])
 def test_every_option_composes_and_resolves(group, name):
     # Not signed: a signature reads the weights, and those of a hub are not on every machine.
-    config, blanked = plan.resolve(COMPOSER.compose((*SMOKE, f"{group}={name}")))
+    config, blanked = plan.resolve(COMPOSER.compose((*SMOKE, *GOES_WITH.get((group, name), ()), f"{group}={name}")))
     assert config["seed"] == blanked["seed"] == 0
 
 
@@ -164,6 +180,17 @@ def test_the_real_command_ends_with_one_line_and_status_2(command, said, tmp_pat
 @pytest.mark.parametrize("name", definition.names())
 @pytest.mark.parametrize("scale", definition.SCALES)
 def test_every_sweep_composes_at_every_scale(name, scale):
+    points = definition.load(name).points(scale)
+    assert points
+    # Not signed: a signature reads weights and licensed data, which the larger scales name and few machines have.
+    for overrides in {overrides for _, overrides, _ in points}:
+        config, _ = plan.resolve(COMPOSER.compose((f"scale={scale}", *overrides)))
+        assert config["scale"] == scale
+
+
+@pytest.mark.parametrize("name", definition.names())
+@pytest.mark.parametrize("scale", ["smoke", "tiny"])
+def test_every_sweep_is_signed_at_the_scales_of_a_laptop(name, scale):
     loaded = definition.load(name)
     cells = PLANNER.sweep(loaded, scale)
     assert len(cells) == len(loaded.points(scale)) > 0

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -81,7 +83,7 @@ def test_base_model_was_built_once_for_all_cells(finished):
     plan = json.loads(papergrid("plan", "sweep=re/main", "scale=smoke", "--json", outputs=outputs).stdout)
     needs = {cell["needs"][0] for cell in plan["cells"] if cell["row"].startswith(("Fine-tuned", "Zero-shot"))}
     assert len(needs) == 1 and (outputs / "stages" / "training" / needs.pop() / "stage.json").is_file()
-    assert plan["cell_seconds"] == 0 and not plan["base_models"]
+    assert plan["cell_seconds"] == 0 and {stage["state"] for stage in plan["stages"]} == {"done"}
 
 
 def test_the_same_command_again_runs_nothing(finished):
@@ -133,6 +135,9 @@ def test_failed_cells_are_named_and_leave_a_record(tmp_path):
         "metrics.jsonl",
         "done.json",
         "stage",
+        "stage.json",
+        "rows.png",
+        "table receipt",
         "table.md",
         "table.csv",
         "table.tex",
@@ -147,8 +152,10 @@ def test_tampering_with_any_file_is_caught(finished, tmp_path, victim, capsys):
     assert verify_outputs(copied) == 0
     if victim == "stage":
         path = sorted((copied / "stages" / "training").glob("*/model.safetensors"))[0]
-    elif victim.startswith(("table", "claims")):
-        path = copied / "sweeps" / "re-main-smoke" / victim
+    elif victim == "stage.json":
+        path = sorted((copied / "stages" / "embeddings").glob("*/stage.json"))[0]
+    elif victim.startswith(("table", "claims", "rows")):
+        path = copied / "sweeps" / "re-main-smoke" / victim.replace("table receipt", "receipt.json")
     else:
         folder = next(
             folder
@@ -169,3 +176,38 @@ def test_table_of_an_unfinished_sweep_says_what_is_missing(finished):
     outputs, _ = finished
     done = papergrid("table", "sweep=re/prompt", "scale=smoke", outputs=outputs, expect=1)
     assert "papergrid sweep sweep=re/prompt scale=smoke" in " ".join(done.stdout.split())
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_what_it_leaves_and_the_same_command_goes_on(tmp_path):
+    outputs = tmp_path / "outputs"
+    long = ("sweep=re/main", "scale=smoke", "seeds=0", "trainer.max_epochs=150", "trainer.checkpoint_every=0.1")
+    sweep = subprocess.Popen(
+        [sys.executable, "-m", "sweeps.cli", "sweep", *long, f"paths.outputs={outputs}"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 600
+    while not list(outputs.glob("stages/training/*.partial/checkpoints/*.ckpt")):
+        assert sweep.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
+    # What a terminal does: the signal goes to the driver's whole process group.
+    os.killpg(sweep.pid, signal.SIGINT)
+    _, said = sweep.communicate(timeout=60)
+    assert sweep.returncode == 130
+    assert "interrupted: " in said and "stopped with their checkpoints kept" in said and "Traceback" not in said
+    found = states(outputs, *long)
+    assert "running" not in found and "failed" in found
+    records = [json.loads(path.read_text()) for path in outputs.glob("runs/*/failed.json")]
+    assert {record["class"] for record in records} == {"preempted"}
+    stopped = {path.parent.name for path in outputs.glob("runs/*/failed.json")}
+    assert list(outputs.glob("stages/training/*.partial/checkpoints/*.ckpt"))
+    before = {path.parent.name: path.stat().st_mtime_ns for path in outputs.glob("runs/*/done.json")}
+    papergrid("sweep", *long, outputs=outputs)
+    assert set(states(outputs, *long)) == {"done"}
+    for name in stopped:
+        assert len(json.loads((outputs / "runs" / name / "receipt.json").read_text())["attempts"]) == 2
+    assert all((outputs / "runs" / name / "done.json").stat().st_mtime_ns == at for name, at in before.items())

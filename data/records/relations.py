@@ -1,4 +1,4 @@
-"""Records of relation extraction. Plain Python: importing this needs nothing else."""
+"""Records of relation extraction. Plain Python, no further imports."""
 
 import re
 from typing import NamedTuple

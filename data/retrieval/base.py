@@ -1,23 +1,31 @@
 """What a retriever is: it indexes texts once and finds, for many queries at once, the positions of the nearest.
 
-A retriever knows nothing of relations or passages. It states the text ``view`` that it wants to compare (see
+A retriever knows nothing of relations or passages: ``data.neighbours`` uses it over tagged sentences,
+``data.passage_lists`` over the passages of a corpus. It states the text ``view`` that it wants to compare (see
 ``views``); whoever calls it applies the view. Adding one takes a file here and a file in ``conf/retriever``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from data.artifacts import Stages
+from data.sources import digest_of
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) during long work."""
 
 Banned = Sequence[Collection[int]]
 """For every query the positions that it must not get back."""
+
+Gold = Sequence[Collection[int]]
+"""For every query the positions of the texts that answer it."""
+
+Pair = tuple[str, str]
+"""A query and a text that answers it."""
 
 
 class Hits(NamedTuple):
@@ -46,10 +54,40 @@ class Retriever(Protocol):
         ...
 
     def search(
-        self, queries: Sequence[str], k: int, banned: Banned | None = None, progress: Progress | None = None
+        self,
+        queries: Sequence[str],
+        k: int,
+        banned: Banned | None = None,
+        progress: Progress | None = None,
+        gold: Gold | None = None,
     ) -> Hits:
-        """The ``k`` nearest texts of every query, without those in ``banned``."""
+        """The ``k`` nearest texts of every query, without those in ``banned``.
+
+        ``gold`` is for retrievers that hand out the answer (``oracle``); all others must not look at it.
+        """
         ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A retriever, or a part of one, that is trained on pairs; ``learn`` comes before ``key`` and ``index``."""
+
+    def learn(self, pairs: Sequence[Pair]) -> None:
+        """Take in the pairs to train on; the training itself is a stage of ``index``."""
+        ...
+
+
+def learn(parts: Iterable[object], pairs: Sequence[Pair]) -> None:
+    """Hand pairs to those of the parts that are trained."""
+    for part in parts:
+        if isinstance(part, Learner):
+            part.learn(pairs)
+
+
+def texts_digest(texts: Sequence[str]) -> str:
+    """Hexadecimal SHA-256 of texts in their order; a corpus that knows its ``digest`` is not read for it."""
+    known = getattr(texts, "digest", None)
+    return known if isinstance(known, str) else digest_of(list(texts))
 
 
 def top_hits(scores: np.ndarray, k: int, banned: Banned | None = None) -> Hits:

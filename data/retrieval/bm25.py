@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from data.artifacts import Stages
-from data.retrieval.base import Banned, Hits, Progress, joined, require_index, top_hits
+from data.retrieval.base import Banned, Gold, Hits, Progress, joined, require_index, texts_digest, top_hits
 from data.retrieval.views import view_of
 
 _BATCH = 256
+_SCORES_AT_ONCE = 1 << 25
+_STAGED_FROM = 50_000
 
 
 class BM25Retriever:
@@ -46,26 +48,43 @@ class BM25Retriever:
         return bm25s.tokenize(list(texts), stopwords=stopwords, return_ids=False, show_progress=False)
 
     def index(self, texts: Sequence[str], stages: Stages, progress: Progress | None = None) -> None:
-        """See ``Retriever.index``; a second of work for 7,000 sentences, so no stage."""
+        """See ``Retriever.index``; a second of work for 7,000 sentences, so only large indices are stages."""
         import bm25s
 
-        self._bm25 = bm25s.BM25(k1=self.k1, b=self.b)
-        self._bm25.index(self._words(texts), show_progress=False)
+        if len(texts) < _STAGED_FROM:
+            self._bm25 = self._built(texts)
+        else:
+            key = {**self.key(), "texts": texts_digest(texts)}
+            folder = stages.get("bm25", key, lambda into: self._built(texts).save(str(into), show_progress=False))
+            self._bm25 = bm25s.BM25.load(str(folder), mmap=True)
         self._size = len(texts)
 
+    def _built(self, texts: Sequence[str]) -> Any:
+        import bm25s
+
+        made = bm25s.BM25(k1=self.k1, b=self.b)
+        made.index(self._words(texts), show_progress=False)
+        return made
+
     def search(
-        self, queries: Sequence[str], k: int, banned: Banned | None = None, progress: Progress | None = None
+        self,
+        queries: Sequence[str],
+        k: int,
+        banned: Banned | None = None,
+        progress: Progress | None = None,
+        gold: Gold | None = None,
     ) -> Hits:
         """See ``Retriever.search``; texts without a common word score 0 and come last, in their order."""
         require_index(self._bm25, "retriever=bm25")
         words = self._words(queries)
         found = []
-        for start in range(0, len(words), _BATCH):
-            batch = words[start : start + _BATCH]
+        step = max(1, min(_BATCH, _SCORES_AT_ONCE // max(1, self._size)))
+        for start in range(0, len(words), step):
+            batch = words[start : start + step]
             scores = np.stack([self._scores(query) for query in batch])
-            found.append(top_hits(scores, k, banned[start : start + _BATCH] if banned is not None else None))
+            found.append(top_hits(scores, k, banned[start : start + step] if banned is not None else None))
             if progress:
-                progress(min(start + _BATCH, len(words)), len(words))
+                progress(min(start + step, len(words)), len(words))
         return joined(found, k)
 
     def _scores(self, words: list[str]) -> np.ndarray:

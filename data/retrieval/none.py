@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from data.artifacts import Stages
-from data.retrieval.base import Banned, Hits, Progress
+from data.retrieval.base import Banned, Gold, Hits, Progress
 
 
 class NoRetriever:
@@ -24,7 +24,12 @@ class NoRetriever:
         """See ``Retriever.index``: nothing to do."""
 
     def search(
-        self, queries: Sequence[str], k: int, banned: Banned | None = None, progress: Progress | None = None
+        self,
+        queries: Sequence[str],
+        k: int,
+        banned: Banned | None = None,
+        progress: Progress | None = None,
+        gold: Gold | None = None,
     ) -> Hits:
         """See ``Retriever.search``: (Q, 0)."""
         return Hits(np.empty((len(queries), 0), dtype=np.int64), np.empty((len(queries), 0), dtype=np.float32))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from data.artifacts import Stages
-from data.retrieval.base import Banned, Hits, Progress, joined, require_index, top_hits
+from data.retrieval.base import Banned, Gold, Hits, Progress, joined, require_index, top_hits
 
 
 class RandomRetriever:
@@ -36,7 +36,12 @@ class RandomRetriever:
         self._size = len(texts)
 
     def search(
-        self, queries: Sequence[str], k: int, banned: Banned | None = None, progress: Progress | None = None
+        self,
+        queries: Sequence[str],
+        k: int,
+        banned: Banned | None = None,
+        progress: Progress | None = None,
+        gold: Gold | None = None,
     ) -> Hits:
         """See ``Retriever.search``."""
         require_index(self._size, "retriever=random")

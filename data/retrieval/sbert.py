@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from data.artifacts import Stages
-from data.retrieval.base import Banned, Hits, Progress, require_index
+from data.retrieval.base import Banned, Gold, Hits, Progress, require_index
 from data.retrieval.views import view_of
 from data.sources import digest_of, locate_weights, weights_digest
 
@@ -69,7 +69,12 @@ class SbertRetriever:
         self._index.add(vectors)
 
     def search(
-        self, queries: Sequence[str], k: int, banned: Banned | None = None, progress: Progress | None = None
+        self,
+        queries: Sequence[str],
+        k: int,
+        banned: Banned | None = None,
+        progress: Progress | None = None,
+        gold: Gold | None = None,
     ) -> Hits:
         """See ``Retriever.search``; scores are cosines."""
         require_index(self._index, "retriever=sbert")

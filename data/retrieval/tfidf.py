@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from data.artifacts import Stages
-from data.retrieval.base import Banned, Hits, Progress, joined, require_index, top_hits
+from data.retrieval.base import Banned, Gold, Hits, Progress, joined, require_index, top_hits
 from data.retrieval.views import view_of
 
 _BATCH = 256
@@ -46,7 +46,12 @@ class TfidfRetriever:
         self._matrix = self._vectorizer.fit_transform(list(texts)).T.tocsr()
 
     def search(
-        self, queries: Sequence[str], k: int, banned: Banned | None = None, progress: Progress | None = None
+        self,
+        queries: Sequence[str],
+        k: int,
+        banned: Banned | None = None,
+        progress: Progress | None = None,
+        gold: Gold | None = None,
     ) -> Hits:
         """See ``Retriever.search``; texts without a common term score 0 and come last, in their order."""
         require_index(self._matrix, "retriever=tfidf")

@@ -21,6 +21,7 @@ class TabularWorld:
 
     Args:
         seed: of the demonstrations.
+        name: what the world is called in tables.
         prompts: P.
         responses: R.
         demonstrations: drawn for each prompt, with replacement; ``None`` stands for infinitely many, the expert itself.
@@ -40,6 +41,7 @@ class TabularWorld:
         self,
         *,
         seed: int,
+        name: str = "tabular",
         prompts: int = 32,
         responses: int = 16,
         demonstrations: int | None = None,
@@ -48,14 +50,15 @@ class TabularWorld:
         tau: float = 1.0,
         world_seed: int = 0,
     ) -> None:
-        for name, value in (("prompts", prompts), ("responses", responses)):
+        self.name = name
+        for key, value in (("prompts", prompts), ("responses", responses)):
             if value < 2:
-                raise ValueError(f"data.{name} must be at least 2, got {value}")
+                raise ValueError(f"data.{key} must be at least 2, got {value}")
         if demonstrations is not None and demonstrations < 1:
             raise ValueError(f"data.demonstrations must be at least 1, or null for the expert, got {demonstrations}")
-        for name, number in (("base_spread", base_spread), ("reward_spread", reward_spread), ("tau", tau)):
+        for key, number in (("base_spread", base_spread), ("reward_spread", reward_spread), ("tau", tau)):
             if not number > 0:
-                raise ValueError(f"data.{name} must be above 0, got {number}")
+                raise ValueError(f"data.{key} must be above 0, got {number}")
         world = np.random.default_rng([world_seed, 0])
         self.base_logps = _normalised(base_spread * world.standard_normal((prompts, responses)))
         self.rewards = reward_spread * world.standard_normal((prompts, responses))

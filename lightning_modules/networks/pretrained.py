@@ -5,9 +5,10 @@ LoRA: arXiv 2106.09685; NF4 (QLoRA): arXiv 2305.14314.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -17,6 +18,8 @@ from lightning_modules.base import Optimiser
 from lightning_modules.networks.answerer import Answerer
 from lightning_modules.networks.architecture import configuration
 from lightning_modules.networks.causal import CausalAnswerer
+from lightning_modules.networks.hub_causal import HubCausal, TokenizerCodec
+from lightning_modules.networks.language_model import LanguageModel
 from lightning_modules.networks.seq2seq import Seq2SeqAnswerer
 
 _ANSWERERS = {"causal": CausalAnswerer, "seq2seq": Seq2SeqAnswerer}
@@ -134,12 +137,13 @@ class Pretrained:
         """Load (or draw) weights and tokenizer.
 
         Raises:
-            ValueError: weights that contradict ``architecture``, a tokenizer too large for the model, no CUDA for NF4.
+            ValueError: weights that contradict ``architecture``, a tokenizer too large for the model, no CUDA or no
+                bitsandbytes for NF4.
         """
         from transformers import AutoTokenizer
 
-        if self.quantisation and not torch.cuda.is_available():
-            raise ValueError("model.quantisation=nf4 needs a CUDA device: set model.quantisation=null on this machine")
+        if self.quantisation:
+            self._check_quantisation()
         folder = locate_weights(self.weights, self.revision) if self.weights else None
         source = self.tokenizer or {"weights": self.weights, "revision": self.revision}
         tokenizer = AutoTokenizer.from_pretrained(locate_weights(str(source["weights"]), source.get("revision")))
@@ -163,6 +167,15 @@ class Pretrained:
             pretrained=folder is not None,
         )
 
+    def build_language_model(self, vocabulary: Any = None) -> LanguageModel:
+        """See ``LanguageModelConfig``; the weights and the tokenizer of ``build``. ``ValueError`` for kind seq2seq."""
+        if self.kind != "causal":
+            raise ValueError(f"this method needs a causal model, model.kind is {self.kind!r}: choose another model")
+        answerer = cast(CausalAnswerer, self.build())
+        limit = getattr(answerer.model.config, "max_position_embeddings", self.prompt_limit)
+        network = HubCausal(answerer.model, limit=limit, padding=answerer.padding)
+        return LanguageModel(network, TokenizerCodec(answerer), pretrained=not answerer.is_new(""))
+
     def skeleton(self) -> nn.Module:
         """The network on the meta device, with its adapters: shapes without storage, from ``architecture`` alone."""
         with torch.device("meta"):
@@ -170,7 +183,7 @@ class Pretrained:
             return self.lora.wrap(model, quantised=False, gradient_checkpointing=False) if self.lora else model
 
     def _network(self, folder: Path | None) -> Any:
-        from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, BitsAndBytesConfig
+        from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
         family: Any = AutoModelForCausalLM if self.kind == "causal" else AutoModelForSeq2SeqLM
         config = configuration(self.architecture, folder)
@@ -180,12 +193,29 @@ class Pretrained:
             except ValueError as error:
                 reason = str(error).splitlines()[0]
                 raise ValueError(f"model.architecture makes no {self.kind} model: {reason}") from None
-        quantised = None
-        if self.quantisation:
-            quantised = BitsAndBytesConfig(
-                load_in_4bit=True,
-                bnb_4bit_quant_type="nf4",
-                bnb_4bit_compute_dtype=self.dtype,
-                bnb_4bit_use_double_quant=False,
+        return family.from_pretrained(
+            folder, config=config, dtype=self.dtype, quantization_config=self.quantisation_config()
+        )
+
+    def quantisation_config(self) -> Any:
+        """How the weights are loaded: ``None`` as they are, else NF4 without double quantisation, as in CRE_PTM."""
+        from transformers import BitsAndBytesConfig
+
+        if not self.quantisation:
+            return None
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=self.dtype,
+            bnb_4bit_use_double_quant=False,
+        )
+
+    @staticmethod
+    def _check_quantisation() -> None:
+        if not torch.cuda.is_available():
+            raise ValueError("model.quantisation=nf4 needs a CUDA device: set model.quantisation=null on this machine")
+        if importlib.util.find_spec("bitsandbytes") is None:
+            raise ValueError(
+                "model.quantisation=nf4 needs bitsandbytes: install it (pip install -e '.[qlora]'), or set "
+                "model.quantisation=null"
             )
-        return family.from_pretrained(folder, config=config, dtype=self.dtype, quantization_config=quantised)

@@ -1,7 +1,13 @@
+from pathlib import Path
+
 import pytest
+from hydra import compose, initialize_config_dir
 from hypothesis import settings
+from omegaconf import OmegaConf
 
 from data.sources import DataNotFoundError, locate
+
+CONF = Path(__file__).parents[2] / "conf"
 
 # A busy machine takes longer than hypothesis' 200 ms for an example; that says nothing about the code.
 settings.register_profile("data", deadline=None)
@@ -20,3 +26,18 @@ def needs_file():
         return file
 
     return check
+
+
+@pytest.fixture
+def relation_config():
+    """Settings of a data config with the simple prompt and no retriever, as its constructor takes them."""
+
+    def composed(*overrides: str) -> dict:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            chosen = ["seed=0", "retriever=none", "prompt=simple", *overrides]
+            whole = compose(overrides=[f"+{one}" for one in chosen])
+        settings = OmegaConf.to_container(whole.data, resolve=True)
+        settings.pop("cost", None)  # a prior for the plan: no constructor gets it
+        return settings
+
+    return composed

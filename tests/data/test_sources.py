@@ -148,7 +148,7 @@ def test_hub_rows_carry_label_names(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: asked.append((args, kwargs)) or table)
     rows = read_hub("owner/set", split="test", revision="v1")
     assert rows == [{"sentence": "s", "relation": "B"}, {"sentence": "t", "relation": "A"}]
-    assert asked == [(("owner/set",), {"split": "test", "revision": "v1"})]
+    assert asked == [(("owner/set", None), {"split": "test", "revision": "v1"})]
 
 
 def test_an_unreachable_hub_is_one_clear_line(monkeypatch):

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from data.records.relations import RelationExample
+from data.records.relations import Neighbour, RelationExample
 from lightning_modules.constant import Constant
 from lightning_modules.encoder_head import EncoderHead
 from lightning_modules.fitting import fit
 from lightning_modules.linear_svm import LinearSvm, features
+from lightning_modules.linear_svm_votes import LinearSvmVotes
 from lightning_modules.neighbour_label import NeighbourLabel
 from tests.lightning_modules.tiny_models import LABELS, Corpus, optimiser, tiny
 
@@ -136,3 +137,43 @@ def test_encoder_head_refuses_what_it_cannot_use(tokenizer):
     long = data.prompts("train")[0]._replace(text="<e1>a</e1> <e2>b</e2> " + "to " * 200)
     with pytest.raises(ValueError, match=r"prompt\.budget"):
         module.collate([long])
+
+
+class Copies(Corpus):
+    """Every sentence's one neighbour is itself: what a leak shows a classifier."""
+
+    def neighbours(self, split):
+        return [[Neighbour(one.id, 1.0)] for one in self.train]
+
+
+def test_votes_decide_where_the_words_do_not():
+    # No textual feature occurs in 99 sentences, so the votes are all there is; neighbours by themselves leak the label.
+    method = LinearSvmVotes(seed=0, min_count=2, vote_weight=3.0)
+    leaked = Copies(k=1)
+    gold = [example.label for example in leaked.train]
+    assert answers(method, leaked) == gold
+    # The same machine on neighbours of other sentences follows their labels instead: sentence 0's is sentence 1's.
+    honest = Corpus(k=1)
+    votes = [honest.lookup(hits[0].id).label for hits in honest.neighbours("train")]
+    found = [one.prediction for one in method.predict(honest, split="train")]
+    assert [one == vote for one, vote in zip(found, votes, strict=True)].count(True) > len(gold) / 2
+    assert found != gold
+    assert method.predict(honest, split="train", limit=2)[0].retrieved == ("train-1",)
+
+
+def test_without_votes_it_is_the_linear_svm():
+    plain, votes = LinearSvm(seed=0), LinearSvmVotes(seed=0, vote_weight=0.0)
+    assert answers(plain, Corpus()) == answers(votes, Corpus())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({"penalty": 0}, "penalty"), ({"min_count": 0}, "min_count"), ({"vote_weight": -1}, "vote")]
+)
+def test_bad_options_of_the_voting_svm_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        LinearSvmVotes(seed=0, **options)
+
+
+def test_the_voting_svm_without_neighbours_says_what_to_do():
+    with pytest.raises(ValueError, match=r"prompt\.k"):
+        LinearSvmVotes(seed=0).attach(Corpus(k=0))

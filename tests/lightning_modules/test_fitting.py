@@ -282,6 +282,7 @@ def test_gradient_clipping_bounds_the_step_and_logs_the_norm_before(tokenizer, t
         ({"max_epochs": -1}, "max_epochs"),
         ({"max_epochs": None, "max_steps": 0}, "max_steps"),
         ({"devices": 0}, "devices"),
+        ({"strategy": "ddp_spawn"}, "auto, ddp, fsdp2"),
         ({"gradient_clip": 0.0}, "gradient_clip"),
         ({"checkpoint_every": -1.0}, "checkpoint_every"),
         ({"log_every": 0}, "log_every"),

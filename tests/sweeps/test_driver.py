@@ -1,14 +1,18 @@
 """The driver against an engine that plays out a script of endings; no cell really runs."""
 
+import errno
 import json
 from collections import defaultdict
 
 import pytest
 
+from sweeps import driver
 from sweeps.driver import drive
 from sweeps.engines.protocol import Ended
-from sweeps.run import BUSY, Job
-from sweeps.stages import StageStore
+from sweeps.engines.serial import SerialEngine
+from sweeps.errors import UserError
+from sweeps.run import BUSY, Job, Preempted, classify
+from sweeps.stages import StageStore, write_atomically
 
 
 def job(tmp_path, name, needs=()):
@@ -114,3 +118,50 @@ def test_an_interrupt_cancels_the_engine(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         drive([job(tmp_path, "a"), job(tmp_path, "b")], engine, StageStore(tmp_path / "stages"), watch=interrupt)
     assert engine.cancelled
+
+
+def test_a_full_disk_stops_one_cell_and_the_same_jobs_finish_afterwards(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    jobs = [job(tmp_path, "a"), job(tmp_path, "b")]
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "fail", full)
+        outcome, _ = run(tmp_path, jobs, {"a": [1]})
+    assert list(outcome.failed) == ["a"] and outcome.failed["a"].startswith("bug: ")
+    assert outcome.finished == ["b"]
+    again, _ = run(tmp_path, jobs[:1], {})
+    assert again.finished == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (MemoryError("5 GiB"), "oom"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "oom"),
+        (FloatingPointError("loss is nan"), "nan"),
+        (UserError("no such file"), "bad-data"),
+        (ValueError("row 3 has no label"), "bad-data"),
+        (Preempted("SIGTERM"), "preempted"),
+        (KeyboardInterrupt(), "killed"),
+        (KeyError("x"), "bug"),
+    ],
+)
+def test_errors_have_their_class(error, kind):
+    assert classify(error) == kind
+
+
+def test_a_cell_that_met_a_full_disk_is_recorded_and_the_same_command_finishes_it(tmp_path, monkeypatch):
+    one, full = job(tmp_path, "a"), [True]
+
+    def cell(job):
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_atomically(job.folder / "done.json", "{}")
+
+    monkeypatch.setattr("sweeps.run._run", cell)
+    outcome = drive([one], SerialEngine(threads=1), StageStore(tmp_path / "stages"))
+    assert outcome.failed == {"a": "bug: OSError: [Errno 28] No space left on device"}
+    assert {path.name for path in one.folder.iterdir()} == {"failed.json"}
+    full.clear()
+    assert drive([one], SerialEngine(threads=1), StageStore(tmp_path / "stages")).finished == ["a"]

@@ -87,3 +87,43 @@ def test_owner_whose_lease_was_taken_kills_itself(tmp_path):
         time.sleep(0.05)
     path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "another"}))
     assert process.wait(timeout=20) == -signal.SIGKILL
+
+
+def test_lease_of_a_stopped_owner_is_taken_over_when_stale_and_the_owner_never_writes_again(tmp_path):
+    path, written = tmp_path / "lease", tmp_path / "written"
+    program = f"""
+import time
+from pathlib import Path
+from sweeps.lease import Lease
+with Lease(Path({str(path)!r})):
+    while True:
+        Path({str(written)!r}).open("a").write("x")
+        time.sleep(0.001)
+"""
+    process = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        deadline = time.monotonic() + 20
+        while not written.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        assert alive(path), "stopped for a moment is not dead"
+        with pytest.raises(LeaseHeld), Lease(path):
+            pass
+        os.utime(path, (time.time() - 61,) * 2)
+        assert not alive(path)
+        before = written.stat().st_size
+        with Lease(path):
+            process.send_signal(signal.SIGCONT)
+            assert process.wait(timeout=20) == -signal.SIGKILL
+            assert written.stat().st_size == before and owner(path)["pid"] == os.getpid()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_late_heartbeat_of_a_process_that_computes_is_no_death(tmp_path):
+    path = tmp_path / "lease"
+    with Lease(path):
+        os.utime(path, (time.time() - 3600,) * 2)
+        assert alive(path)

@@ -1,3 +1,8 @@
+import json
+import shutil
+import subprocess
+import sys
+
 import pytest
 
 from sweeps import signature
@@ -58,3 +63,25 @@ def test_evaluation_never_reaches_the_training_signature(tmp_path):
     training = signature.training_signature(config)
     assert training == signature.training_signature(other)
     assert signature.evaluation_signature(config, training) != signature.evaluation_signature(other, training)
+
+
+DIGESTS = """
+import json, sys
+from sweeps.signature import ROOT, _source
+files = sorted(path for name in ("data", "lightning_modules") for path in (ROOT / name).rglob("*.py"))
+print(json.dumps([sys.version_info[1], {str(path): _source(path, 0)[0] for path in files}]))
+"""
+
+
+def test_python_311_and_312_give_our_files_the_same_digests():
+    found = {}
+    for python in (sys.executable, shutil.which("python3.11"), shutil.which("python3.12")):
+        if python:
+            done = subprocess.run([python, "-c", DIGESTS], cwd=signature.ROOT, capture_output=True, text=True)
+            if done.returncode == 0:
+                minor, digests = json.loads(done.stdout)
+                found[minor] = digests
+    if len(found) < 2:
+        pytest.skip("needs python3.11 and python3.12")
+    first, *others = found.values()
+    assert len(first) > 30 and all(other == first for other in others)

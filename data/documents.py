@@ -1,0 +1,85 @@
+"""Entity pairs of Re-DocRED's sentences (Tan et al. 2022, https://aclanthology.org/2022.emnlp-main.580).
+
+A document has ``sents`` (token lists), ``vertexSet`` (one list of mentions per entity, each with ``sent_id`` and
+``pos``) and ``labels`` (``h``, ``t``: entities, ``r``: Wikidata property). It becomes sentence-level relation
+extraction in the form of TACRED: every ordered pair of entities that are mentioned in one sentence is an example, with
+the document's relation between them, or ``no_relation``.
+
+Departures:
+    1. The relation is the document's: Re-DocRED's added labels carry no evidence sentence (12,887 of the 22,685 in our
+       train and test documents), so that evidence cannot say which sentence states them.
+    2. A pair with several relations is left out, because an example has one label: 2,177 of 57,962 pairs.
+    3. An entity's first mention in the sentence is marked; pairs whose marked mentions overlap are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from data.records.relations import RelationExample
+from data.token_spans import tag_spans
+from data.wikidata import PROPERTIES
+
+
+class DocumentPairs:
+    """Reads documents as entity pairs; an id is split, document, sentence, head and tail.
+
+    Args:
+        none_label: label of pairs without a relation; ``None`` leaves those pairs out.
+        sentences: by split, at most so many sentences (a fixed choice by a hash of their text); ``None``: all.
+    """
+
+    def __init__(self, *, none_label: str | None, sentences: Mapping[str, int] | None = None) -> None:
+        small = {split: count for split, count in (sentences or {}).items() if count < 1}
+        if small:
+            raise ValueError(f"data.reader.sentences must be at least 1 per split, got {small}; null takes all")
+        self.none_label = none_label
+        self.sentences = dict(sentences or {})
+
+    def examples(self, rows: Sequence[Mapping[str, Any]], split: str) -> list[RelationExample]:
+        """See ``relation_corpora.RowReader``. ``ValueError`` for a property that ``wikidata.PROPERTIES`` lacks."""
+        limit = self.sentences.get(split)
+        chosen = {(d, s) for d, row in enumerate(rows) for s in range(len(row["sents"]))}
+        if limit is not None:
+            chosen = set(sorted(chosen, key=lambda at: _draw(rows[at[0]]["sents"][at[1]]))[:limit])
+        return [
+            example
+            for number, row in enumerate(rows)
+            for sentence in range(len(row["sents"]))
+            if (number, sentence) in chosen
+            for example in self._pairs(row, sentence, f"{split}-{number}-{sentence}")
+        ]
+
+    def _pairs(self, row: Mapping[str, Any], sentence: int, name: str) -> Iterator[RelationExample]:
+        tokens = [str(token) for token in row["sents"][sentence]]
+        relations: dict[tuple[int, int], set[str]] = defaultdict(set)
+        for label in row["labels"]:
+            relations[int(label["h"]), int(label["t"])].add(str(label["r"]))
+        spans = {}
+        for entity, mentions in enumerate(row["vertexSet"]):
+            here = sorted(tuple(map(int, one["pos"])) for one in mentions if int(one["sent_id"]) == sentence)
+            if here:
+                spans[entity] = (here[0][0], here[0][1])
+        for head, head_span in spans.items():
+            for tail, tail_span in spans.items():
+                apart = head_span[1] <= tail_span[0] or tail_span[1] <= head_span[0]
+                found = relations.get((head, tail), set())
+                if head == tail or not apart or len(found) > 1 or (not found and self.none_label is None):
+                    continue
+                where = f"{name}-{head}-{tail}"
+                text, head_words, tail_words = tag_spans(tokens, head_span, tail_span, where=where)
+                label = _name(next(iter(found)), where) if found else str(self.none_label)
+                yield RelationExample(where, text, head_words, tail_words, label)
+
+
+def _name(code: str, where: str) -> str:
+    if code not in PROPERTIES:
+        raise ValueError(f"{where}: the property {code!r} has no name in data/wikidata.py: add it there")
+    return PROPERTIES[code]
+
+
+def _draw(tokens: Sequence[str]) -> str:
+    return hashlib.sha256(" ".join(tokens).encode()).hexdigest()

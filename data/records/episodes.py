@@ -1,0 +1,77 @@
+"""Records of problems with verifiers and of what a policy does on them. Plain Python, no further imports."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Observation(NamedTuple):
+    """What an environment shows a policy at one turn.
+
+    Attributes:
+        text: words of this turn alone; what came before is in the episode.
+        images: pictures of this turn, in the order in which the text speaks of them; none in worlds of text.
+    """
+
+    text: str
+    images: tuple[Any, ...] = ()
+
+
+class Problem(NamedTuple):
+    """One task of a generated world or of a corpus with checkable answers.
+
+    Attributes:
+        id: "<world>/<split>/<index>", unique in its world.
+        task: which family of the world it belongs to, for scores per family.
+        prompt: what a policy reads first.
+        answer: a right answer in canonical form; "" where a verifier accepts many and none is canonical.
+        hidden: what the verifier knows beyond the prompt; hashable, private to the world that made it.
+    """
+
+    id: str
+    task: str
+    prompt: str
+    answer: str
+    hidden: tuple[Any, ...] = ()
+
+
+class Grade(NamedTuple):
+    """A verifier's judgement of one answer.
+
+    Attributes:
+        reward: in the unit of the world.
+        solved: whether the answer is right: the 0/1 success that scores are made of.
+        feedback: why it is wrong, in words; "" where it is right.
+    """
+
+    reward: float
+    solved: bool
+    feedback: str = ""
+
+
+class Step(NamedTuple):
+    """What follows an action: the next observation, the reward of the action, and whether the episode is over."""
+
+    observation: Observation
+    reward: float
+    done: bool
+
+
+class Episode(NamedTuple):
+    """A policy's way through one problem: always one observation more than actions.
+
+    Attributes:
+        problem_id: id of the Problem.
+        observations: what was shown, in order.
+        actions: what the policy wrote, in order.
+        rewards: one for every action.
+        done: whether the environment ended it.
+        solved: whether the problem was solved.
+    """
+
+    problem_id: str
+    observations: tuple[Observation, ...]
+    actions: tuple[str, ...]
+    rewards: tuple[float, ...]
+    done: bool
+    solved: bool

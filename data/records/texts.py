@@ -1,0 +1,56 @@
+"""Records of language modelling: demonstrations, preferences, and what a model wrote."""
+
+from typing import NamedTuple
+
+
+class Demonstration(NamedTuple):
+    """A prompt and a response to be imitated; also a question of a test, whose response is then one right answer.
+
+    Attributes:
+        id: unique inside its split.
+        prompt: what a model reads.
+        response: what it should write, without any end mark.
+    """
+
+    id: str
+    prompt: str
+    response: str
+
+
+class PreferencePair(NamedTuple):
+    """Two different responses to one prompt, of which the first was preferred.
+
+    Attributes:
+        id: unique inside its split.
+        prompt: what a model reads.
+        chosen: the preferred response, without any end mark.
+        rejected: the other one.
+        chosen_author, rejected_author: who wrote them, such as the name of a model; "" where that is unknown.
+    """
+
+    id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    chosen_author: str = ""
+    rejected_author: str = ""
+
+
+class Completion(NamedTuple):
+    """What a model wrote after a prompt. What it is worth is for the data to say, which knows the example.
+
+    Attributes:
+        example_id: id of the example whose prompt was read.
+        sample: number of this response among those to the same prompt, from 0.
+        response: the text, without the end mark.
+        tokens: how many the model wrote, the end mark included.
+        finished: whether it ended by itself, not for want of room.
+        logp: log-probability of the whole response at the sampling temperature (1 for greedy decoding), in nats.
+    """
+
+    example_id: str
+    sample: int
+    response: str
+    tokens: int
+    finished: bool
+    logp: float

@@ -1,0 +1,71 @@
+"""Several rankings fused into one by reciprocal rank (Cormack, Clarke and Buettcher 2009)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from data.artifacts import Stages
+from data.retrieval.base import Banned, Gold, Hits, Pair, Progress, Retriever, learn
+
+
+class HybridRetriever:
+    """score(text) = sum over the rankings that have it of 1 / (constant + rank), ranks counted from 1.
+
+    Args:
+        parts: the retrievers by name.
+        constant: how little the first ranks stand out; 60 in the paper.
+        depth: texts of each ranking that are fused; more where more are asked for.
+    """
+
+    view = "sentence"
+
+    def __init__(self, *, parts: Mapping[str, Any], constant: float = 60.0, depth: int = 100) -> None:
+        if len(parts) < 2:
+            raise ValueError(f"retriever=hybrid fuses at least two retrievers, got {sorted(parts)}")
+        if constant < 0 or depth < 1:
+            raise ValueError(f"retriever=hybrid wants constant >= 0 and depth >= 1, got {constant}, {depth}")
+        self.parts: dict[str, Retriever] = dict(parts)
+        self.constant = float(constant)
+        self.depth = int(depth)
+
+    def learn(self, pairs: Sequence[Pair]) -> None:
+        """See ``base.Learner.learn``."""
+        learn(self.parts.values(), pairs)
+
+    def key(self) -> dict[str, Any]:
+        """See ``Retriever.key``."""
+        parts = {name: part.key() for name, part in self.parts.items()}
+        return {"retriever": "hybrid", "parts": parts, "constant": self.constant, "depth": self.depth}
+
+    def index(self, texts: Sequence[str], stages: Stages, progress: Progress | None = None) -> None:
+        """See ``Retriever.index``: every part indexes all texts."""
+        for part in self.parts.values():
+            part.index(texts, stages, progress)
+
+    def search(
+        self,
+        queries: Sequence[str],
+        k: int,
+        banned: Banned | None = None,
+        progress: Progress | None = None,
+        gold: Gold | None = None,
+    ) -> Hits:
+        """See ``Retriever.search``."""
+        depth = max(k, self.depth)
+        rankings = [part.search(queries, depth, banned, progress, gold).indices for part in self.parts.values()]
+        indices = np.full((len(queries), k), -1, dtype=np.int64)
+        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        for row in range(len(queries)):
+            summed: dict[int, float] = defaultdict(float)
+            for ranking in rankings:
+                for rank, place in enumerate(ranking[row].tolist(), start=1):
+                    if place >= 0:
+                        summed[place] += 1.0 / (self.constant + rank)
+            best = sorted(summed.items(), key=lambda item: (-item[1], item[0]))[:k]
+            indices[row, : len(best)] = [place for place, _ in best]
+            scores[row, : len(best)] = [score for _, score in best]
+        return Hits(indices, scores)

@@ -1,0 +1,154 @@
+"""Causal models of the transformers library as a ``CausalNetwork``, and their tokenizers as a ``Codec``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_modules.networks.answerer import pad
+from lightning_modules.networks.causal import CausalAnswerer
+from lightning_modules.networks.causal_network import Decoding, segment_mask
+
+
+class HubCausal(nn.Module):
+    """A model of the transformers library, whole or with adapters.
+
+    Args:
+        model: such as ``AutoModelForCausalLM`` makes, or its PEFT wrapper. Its attention must take (B, 1, T, T) masks
+            ("sdpa" or "eager") where packed rows or branches are used.
+        limit: longest sequence in tokens.
+        padding: an id that fills rows; its states are never used.
+    """
+
+    def __init__(self, model: Any, *, limit: int, padding: int) -> None:
+        super().__init__()
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1 token, got {limit}")
+        self.model = model
+        self.limit = limit
+        self.padding = padding
+
+    @property
+    def _inner(self) -> Any:
+        """The model inside its adapters' wrapper; adapters live in its layers."""
+        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+
+    def hidden(
+        self,
+        ids: Tensor,
+        *,
+        positions: Tensor | None = None,
+        segments: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """See ``CausalNetwork.hidden``. ``ValueError`` for rows longer than ``limit`` or both kinds of mask."""
+        if segments is not None and mask is not None:
+            raise ValueError("give segments (packed sequences) or mask (anything else), not both")
+        if positions is None and ids.shape[1] > self.limit:
+            raise ValueError(f"a row has {ids.shape[1]} tokens but the network reads {self.limit}: raise its limit")
+        seen = segment_mask(segments) if segments is not None else mask
+        where = torch.arange(ids.shape[1], device=ids.device).expand_as(ids) if positions is None else positions
+        output = self._inner.base_model(
+            input_ids=ids,
+            attention_mask=None if seen is None else self._additive(seen),
+            position_ids=where,
+            use_cache=False,
+        )
+        return output.last_hidden_state
+
+    def _additive(self, seen: Tensor) -> Tensor:
+        """(B, T, T) booleans -> (B, 1, T, T), 0 where seen and the least number elsewhere: every attention adds it."""
+        dtype = self._inner.dtype
+        unseen = torch.finfo(dtype).min
+        return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, unseen)[:, None]
+
+    def lm_head(self, states: Tensor) -> Tensor:
+        """See ``CausalNetwork.lm_head``."""
+        return self._inner.get_output_embeddings()(states)
+
+    def open(self, prompts: Sequence[Sequence[int]], *, copies: int, room: int) -> Decoding:
+        """See ``CausalNetwork.open``."""
+        return HubDecoding(self, prompts, copies=copies, room=room)
+
+
+class HubDecoding:
+    """See ``causal_network.Decoding``: prompts are padded on the left and read once, then their cache is copied.
+
+    Args:
+        network: the weights.
+        prompts: P rows of ids, none of them empty.
+        copies: G, continuations of each prompt.
+        room: most tokens that a row will write.
+    """
+
+    @torch.no_grad()
+    def __init__(self, network: HubCausal, prompts: Sequence[Sequence[int]], *, copies: int, room: int) -> None:
+        lengths = [len(prompt) for prompt in prompts]
+        if not prompts or min(lengths) < 1:
+            raise ValueError("a prompt without tokens cannot be continued: begin prompts with the start token")
+        if max(lengths) + room > network.limit:
+            raise ValueError(
+                f"a prompt of {max(lengths)} tokens and {room} more exceed the network's limit of {network.limit}: "
+                "raise the model's limit, or lower max_tokens"
+            )
+        self.network = network
+        device = next(network.parameters()).device
+        self._mask = pad([[1] * length for length in lengths], value=0, left=True).to(device)
+        ids = pad(prompts, value=network.padding, left=True).to(device)
+        output = network._inner.base_model(
+            input_ids=ids,
+            attention_mask=self._mask,
+            position_ids=(self._mask.cumsum(-1) - 1).clamp(min=0),
+            use_cache=True,
+        )
+        self.logits = network.lm_head(output.last_hidden_state[:, -1])
+        self._cache = output.past_key_values
+        if copies > 1:
+            self._cache.batch_repeat_interleave(copies)
+        self._mask = self._mask.repeat_interleave(copies, dim=0)
+        self._position = self._mask.sum(-1, keepdim=True)
+
+    @torch.no_grad()
+    def step(self, tokens: Tensor) -> Tensor:
+        """See ``Decoding.step``."""
+        self._mask = torch.cat((self._mask, self._mask.new_ones(len(tokens), 1)), dim=1)
+        output = self.network._inner.base_model(
+            input_ids=tokens[:, None],
+            attention_mask=self._mask,
+            position_ids=self._position,
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+        self._position = self._position + 1
+        return self.network.lm_head(output.last_hidden_state[:, -1])
+
+    @torch.no_grad()
+    def keep(self, rows: Tensor) -> None:
+        """See ``Decoding.keep``."""
+        self._cache.batch_select_indices(rows)
+        self._mask = self._mask[rows]
+        self._position = self._position[rows]
+
+
+class TokenizerCodec:
+    """The tokenizer of a ``CausalAnswerer``, with its prompt wrapper and answer prefix, as a ``Codec``."""
+
+    def __init__(self, answerer: CausalAnswerer) -> None:
+        self._answerer = answerer
+        self.padding = answerer.padding
+        self.end = answerer.end
+
+    def prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """See ``Codec``. ``ValueError`` for a prompt above the model's ``prompt_limit``."""
+        return self._answerer.prompt_ids(texts)
+
+    def response_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """See ``Codec``."""
+        return self._answerer.answer_ids(texts)
+
+    def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """See ``Codec``."""
+        return self._answerer.texts(pad([[*row, self.end] for row in rows], value=self.end))

@@ -1,0 +1,158 @@
+"""A causal network with its vocabulary: what every method that trains on prompts and responses holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_modules.base import Optimiser
+from lightning_modules.losses.logps import IGNORED, token_logps, token_logps_from_hidden
+from lightning_modules.networks.causal_network import CausalNetwork, branch_mask
+from lightning_modules.networks.token_batch import TokenBatch
+
+
+class Codec(Protocol):
+    """Texts to ids and back.
+
+    Attributes:
+        padding: id that fills rows.
+        end: id that ends every response.
+    """
+
+    padding: int
+    end: int
+
+    def prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of prompts, with whatever a model wants around them; never empty."""
+        ...
+
+    def response_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of responses, each closed by the end token."""
+        ...
+
+    def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """What was generated, up to the end token."""
+        ...
+
+
+class WorldCodec:
+    """The closed vocabulary of a generated world (``data.worlds.vocabulary.Vocabulary``) as a ``Codec``."""
+
+    def __init__(self, vocabulary: Any) -> None:
+        self.vocabulary = vocabulary
+        self.padding: int = vocabulary.pad
+        self.end: int = vocabulary.end
+
+    def prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """See ``Codec``: every prompt begins with the start token."""
+        return [[self.vocabulary.start, *self.vocabulary.encode(text)] for text in texts]
+
+    def response_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """See ``Codec``."""
+        return [[*self.vocabulary.encode(text), self.end] for text in texts]
+
+    def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """See ``Codec``."""
+        return [self.vocabulary.decode(row) for row in rows]
+
+
+class LanguageModel(nn.Module):
+    """Text in, log-probabilities out.
+
+    Args:
+        network: an ``nn.Module`` that is a ``CausalNetwork``.
+        codec: its vocabulary.
+        pretrained: whether the weights were loaded rather than drawn.
+    """
+
+    def __init__(self, network: nn.Module, codec: Codec, *, pretrained: bool) -> None:
+        super().__init__()
+        self.causal = network
+        self.codec = codec
+        self.pretrained = pretrained
+
+    def is_new(self, name: str) -> bool:
+        """Whether a parameter started from random values; see ``GridModule.learning_rate``."""
+        return not self.pretrained
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def network(self) -> CausalNetwork:
+        """The network, by what it can do."""
+        return cast(CausalNetwork, self.causal)
+
+    def check_lengths(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> None:
+        """``ValueError`` for a sequence longer than the network reads: nothing is cut silently."""
+        for prompt, response in zip(prompts, responses, strict=True):
+            if len(prompt) + len(response) > self.network.limit:
+                raise ValueError(
+                    f"a prompt of {len(prompt)} and a response of {len(response)} tokens exceed the network's limit of "
+                    f"{self.network.limit}: raise the model's limit, or drop such examples from the data"
+                )
+
+    def response_logps(
+        self, batch: TokenBatch, *, temperature: float = 1.0, chunk: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of all response tokens, from one forward pass.
+
+        Args:
+            batch: E responses of at most L tokens.
+            temperature: of the distribution that is scored.
+            chunk: tokens that meet the vocabulary at a time, computed again in the backward pass; ``None``: all.
+
+        Returns:
+            (E, L) in nats, fp32, 0 behind the end; and which columns are real, (E, L).
+        """
+        states = self.response_states(batch)
+        # token_logps predicts the token at t from t-1 and never reads the last position; here t predicts t.
+        states = F.pad(states, (0, 0, 0, 1))
+        labels = F.pad(batch.targets, (1, 0), value=IGNORED)
+        mask = batch.targets != IGNORED
+        if chunk is not None:
+            head = self.network.lm_head
+            return token_logps_from_hidden(states, head, labels, chunk=chunk, temperature=temperature), mask
+        return token_logps(self.network.lm_head(states), labels, temperature=temperature), mask
+
+    def response_states(self, batch: TokenBatch) -> Tensor:
+        """States (E, L, H) that predict the response tokens; what stands behind the end of a response means nothing."""
+        branches = None if batch.branches is None else branch_mask(batch.branches)
+        hidden = self.network.hidden(batch.ids, positions=batch.positions, segments=batch.segments, mask=branches)
+        return hidden.flatten(0, 1)[batch.sources]
+
+
+class LanguageModelConfig(Protocol):
+    """What ``conf/model`` describes for methods that train on prompts and responses.
+
+    Attributes:
+        optimiser: how these weights are best trained.
+    """
+
+    optimiser: Optimiser
+
+    def build_language_model(self, vocabulary: Any) -> LanguageModel:
+        """Load or draw the weights; random ones come from torch's global generator.
+
+        Args:
+            vocabulary: of the data's world, or ``None``; models that bring a tokenizer ignore it.
+        """
+        ...
+
+
+def build_language_model(model: LanguageModelConfig, data: Any, *, seed: int) -> LanguageModel:
+    """The language model of a method that is attached to ``data``; random weights follow from the seed.
+
+    Takes ``data.vocabulary`` where the data have one, and sets ``data.count_tokens`` for budgets of prompts.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        built = model.build_language_model(getattr(data, "vocabulary", None))
+    data.count_tokens = lambda text: len(built.codec.prompt_ids([text])[0])
+    return built

@@ -1,0 +1,75 @@
+import pytest
+
+from data.documents import DocumentPairs
+from data.wikidata import PROPERTIES
+
+
+def mention(sentence, start, end):
+    return {"name": "x", "sent_id": sentence, "pos": [start, end], "type": "PER"}
+
+
+# Sentence 0 mentions entities 0 (Ada, twice), 1 (Rome) and 2 (her son); sentence 1 mentions 0 and 3, which overlap.
+ROW = {
+    "title": "t",
+    "sents": [["Ada", "of", "Rome", "met", "her", "son", ",", "said", "Ada"], ["Ada", "King", "slept"]],
+    "vertexSet": [
+        [mention(0, 8, 9), mention(0, 0, 1), mention(1, 0, 1)],
+        [mention(0, 2, 3)],
+        [mention(0, 4, 6)],
+        [mention(1, 0, 2)],
+    ],
+    "labels": [
+        {"h": 0, "t": 1, "r": "P19", "evidence": [0]},
+        {"h": 0, "t": 2, "r": "P40", "evidence": []},
+        {"h": 2, "t": 0, "r": "P25", "evidence": []},
+        {"h": 2, "t": 0, "r": "P3373", "evidence": []},
+        {"h": 0, "t": 3, "r": "P26", "evidence": [1]},
+    ],
+}
+
+
+def labels(none_label, **options):
+    found = DocumentPairs(none_label=none_label, **options).examples([ROW], "dev")
+    return {example.id: example.label for example in found}
+
+
+def test_all_ordered_pairs_of_a_sentence():
+    # Of six ordered pairs of three entities, (2, 0) has two relations and goes; so does the overlapping pair.
+    assert labels("no_relation") == {
+        "dev-0-0-0-1": "place of birth",
+        "dev-0-0-0-2": "child",
+        "dev-0-0-1-0": "no_relation",
+        "dev-0-0-1-2": "no_relation",
+        "dev-0-0-2-1": "no_relation",
+    }
+
+
+def test_without_a_none_label_only_related_pairs_are_left():
+    assert labels(None) == {"dev-0-0-0-1": "place of birth", "dev-0-0-0-2": "child"}
+
+
+def test_the_first_mention_is_marked():
+    example = DocumentPairs(none_label=None).examples([ROW], "dev")[0]
+    assert example.text == "<e1>Ada</e1> of <e2>Rome</e2> met her son , said Ada"
+    assert (example.head, example.tail) == ("Ada", "Rome")
+
+
+def test_a_limit_takes_sentences_whole_and_a_smaller_one_takes_some_of_them():
+    rows = [{**ROW, "sents": [[*ROW["sents"][0], str(index)]]} for index in range(6)]
+    reader = [DocumentPairs(none_label="no", sentences={"dev": count}).examples(rows, "dev") for count in (2, 5)]
+    few, more = ({example.id.rsplit("-", 2)[0] for example in found} for found in reader)
+    assert few < more and (len(few), len(more)) == (2, 5)
+    # A sentence that is taken gives all of its five pairs.
+    assert all(len(found) == 5 * len({example.id.rsplit("-", 2)[0] for example in found}) for found in reader)
+    assert len(DocumentPairs(none_label="no", sentences={"dev": 1}).examples(rows, "test")) == 6 * 5
+
+
+def test_faults_are_named():
+    with pytest.raises(ValueError, match=r"'P9'.*wikidata"):
+        DocumentPairs(none_label=None).examples([{**ROW, "labels": [{"h": 0, "t": 1, "r": "P9"}]}], "dev")
+    with pytest.raises(ValueError, match="sentences must be at least 1"):
+        DocumentPairs(none_label=None, sentences={"dev": 0})
+
+
+def test_property_names_are_96_and_different():
+    assert len(PROPERTIES) == len(set(PROPERTIES.values())) == 96
