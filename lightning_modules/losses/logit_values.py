@@ -3,8 +3,8 @@
 Shapes: B texts, T positions, V pieces; position t is the state before the token at t + 1. With
 Q(s, a) = beta (z - z0)(a) and V(s) = beta (logsumexp z - logsumexp z0), Q - V = beta log(pi / pi0) for any logits: a
 shift of a state's logits changes its value and no probability, so training on likelihood does not fix values, and
-rewards made from them as Q(s, a) - V(s') explain any policy. What can fail, and so be tested, is whether end states have one value, and whether
-values or rewards agree with something outside. Protocol of the paper: unknown.
+rewards made from them as Q(s, a) - V(s') explain any policy. What can fail, and so be tested: whether end states
+have one value, and whether values or rewards agree with something outside. Protocol of the paper: unknown.
 """
 
 import torch
