@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -140,8 +141,8 @@ class LocalEngine:
         self._running[job.signature] = _Running(job, process, time.monotonic(), slot)
 
     def poll(self) -> list[Ended]:
-        """Collects ended workers, after a tick; stops those over a limit."""
-        time.sleep(_TICK)
+        """Collects ended workers, after a tick or as soon as one ends; stops those over a limit."""
+        connection.wait([entry.process.sentinel for entry in self._running.values()], 0 if self._unstarted else _TICK)
         ended, self._unstarted = self._unstarted, []
         for entry in list(self._running.values()):
             if entry.process.is_alive():
