@@ -74,7 +74,9 @@ test-versions: $(HYDRA14)/.installed $(PY312)/.installed  ## Hydra 1.4's release
 		tests/lightning_modules/networks/test_pretrained.py
 	@$(PY312)/bin/python -m pytest tests/data tests/sweeps tests/test_layout.py tests/test_conf.py \
 		--ignore=tests/data/test_modules.py --ignore=tests/sweeps/test_lightning_logger.py \
-		--ignore=tests/sweeps/test_run.py -k 'not refused_in_one_line and not real_command'
+		--ignore=tests/sweeps/test_run.py --ignore=tests/sweeps/test_cell_ranks.py --ignore=tests/data/test_gold_counts.py \
+		--ignore=tests/data/test_relation_corpora.py --ignore=tests/data/test_tacred.py \
+		--ignore=tests/data/retrieval/test_passages.py -k 'not refused_in_one_line and not real_command'
 
 .PHONY: chaos
 chaos: $(STAMP) $(RAY_STAMP)  ## kill a running sweep 60 times and compare its table (ARGS='--engine all' takes long)

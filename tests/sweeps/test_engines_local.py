@@ -224,11 +224,10 @@ def test_interrupt_from_the_terminal_leaves_recorded_cells_and_no_process(tmp_pa
     # What a terminal does on Ctrl-C: the signal goes to everything in the foreground process group.
     os.killpg(driver.pid, signal.SIGINT)
     driver.wait(timeout=20)
-    names = [path.parent.name for path in tmp_path.glob("runs/*/history")]
-    assert len(names) == 2
-    for name in names:
-        assert record(tmp_path, name)["class"] == "preempted"
-        assert not (tmp_path / "runs" / name / "done.json").exists()
+    # On a busy machine the first cells may have ended before the signal came.
+    cut = [path.parent.name for path in tmp_path.glob("runs/*/history") if not (path.parent / "done.json").exists()]
+    assert 1 <= len(cut) <= 2
+    assert {record(tmp_path, name)["class"] for name in cut} == {"preempted"}
     _, left = psutil.wait_procs(family, timeout=10)
     assert not left
     assert start_driver(tmp_path).communicate(timeout=60)[0].strip() == "4 0"
