@@ -62,7 +62,7 @@ def mean_of(column: str, *, percent: bool = True, higher_is_better: bool = True)
         share_of_sums,
         percent,
         higher_is_better,
-        lambda frame: column in frame.columns,
+        lambda frame: column in frame.columns and bool(frame[column].notna().any()),
     )
 
 

@@ -143,7 +143,7 @@ def build_table(
     frames = {row.name: _aligned(row) for row in rows}
     arms = {
         (row.name, column.name): _arm(row, frames[row.name], scores[column.name])
-        for row in rows if row.runs for column in known
+        for row in rows for column in known if _scored(frames[row.name], scores[column.name])
     }
     values = {column.name: _value(scores[column.name]) for column in known}
     cells = tuple(
@@ -189,6 +189,12 @@ def _aligned(row: RowRuns) -> dict[int, pd.DataFrame]:
     return frames
 
 
+def _scored(frames: Mapping[int, pd.DataFrame], score: Score) -> bool:
+    """Whether there are runs, and the score means something for every one of them."""
+    applies = getattr(score, "applies", None)
+    return bool(frames) and (applies is None or all(applies(frame) for frame in frames.values()))
+
+
 def _arm(row: RowRuns, frames: Mapping[int, pd.DataFrame], score: Score) -> Arm:
     stacked = np.stack([np.asarray(score.contributions(frame), dtype=np.float64) for frame in frames.values()])
     ids = tuple(str(identifier) for identifier in next(iter(frames.values()))["example_id"])
@@ -204,7 +210,7 @@ def _cell(
     gap = None
     if ours and printed and printed.comparable and printed.value is not None:
         gap = ours.value - printed.value
-    lacking = "" if ours else "no finished run"
+    lacking = "" if ours else "no value in its runs" if row.runs else "no finished run"
     return Cell(row.name, column.name, printed, ours, len(row.runs), len(row.expected_seeds), gap, lacking)
 
 

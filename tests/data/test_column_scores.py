@@ -17,8 +17,8 @@ def test_mean_of_a_column_leaves_rows_without_a_value_out():
     assert score.contributions(frame(reward=[2.0, np.nan])).tolist() == [[2.0, 1.0], [0.0, 0.0]]
 
 
-def test_a_column_without_any_value_scores_zero_and_an_empty_frame_is_refused():
-    assert mean_of("reward").of(frame(reward=[np.nan])) == 0.0
+def test_a_column_without_any_value_has_no_score_and_an_empty_frame_is_refused():
+    assert not mean_of("reward").applies(frame(reward=[np.nan])) and scores_of(frame(reward=[np.nan])) == {}
     with pytest.raises(ValueError, match="at least one row"):
         mean_of("reward").of(frame(reward=[]))
 

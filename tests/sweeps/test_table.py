@@ -147,3 +147,15 @@ def relabelled(table: pd.DataFrame) -> pd.DataFrame:
 def test_refusals(arguments, message):
     with pytest.raises(ValueError, match=message):
         build(**{"row_runs": [RowRuns("a", {0: outcomes("1011")}, (0,))], **arguments})
+
+
+def test_a_score_without_any_value_in_a_row_is_missing_and_not_zero():
+    def runs(values):
+        return {0: pd.DataFrame({"example_id": ["a", "b"], "reward": values})}
+
+    known, unknown = RowRuns("known", runs([1.0, 3.0]), (0,)), RowRuns("unknown", runs([float("nan")] * 2), (0,))
+    claim = Claim(id="c", text="t", kind="greater", left="known", right="unknown", column="reward")
+    table = build_table("t", "q", ["reward"], [known, unknown], [], [claim], SCORES)
+    assert table.cells[0][0].ours.value == 2.0
+    assert table.cells[1][0].ours is None and table.cells[1][0].missing == "no value in its runs"
+    assert table.claims[0].verdict not in ("holds", "fails")
