@@ -7,6 +7,7 @@ sweep at once; a cell is run by whoever gets its lease.
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -154,8 +155,9 @@ def _judge(job: Job, ended: Ended) -> tuple[str, str]:
 
 
 def _systematic(outcome: Outcome) -> str:
-    """The reason that the first ended cells share, when all of them failed with it; else ""."""
+    """The reason that the first ended cells share, when all of them failed with it; else "". Figures may differ."""
     reasons = list(outcome.failed.values())
-    if outcome.finished or len(reasons) < SAME_FAILURE or len(set(reasons)) > 1:
+    alike = {re.sub(r"\d+(\.\d+)?", "#", reason) for reason in reasons}
+    if outcome.finished or len(reasons) < SAME_FAILURE or len(alike) > 1:
         return ""
     return reasons[0]

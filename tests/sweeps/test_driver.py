@@ -165,3 +165,10 @@ def test_a_cell_that_met_a_full_disk_is_recorded_and_the_same_command_finishes_i
     assert {path.name for path in one.folder.iterdir()} == {"failed.json"}
     full.clear()
     assert drive([one], SerialEngine(threads=1), StageStore(tmp_path / "stages")).finished == ["a"]
+
+
+def test_reasons_that_differ_in_their_figures_alone_are_the_same_failure():
+    reasons = ["oom: out of memory: 0.82 GiB", "oom: out of memory: 0.79 GiB", "oom: out of memory: 1.2 GiB"]
+    assert driver._systematic(driver.Outcome(failed=dict(zip("abc", reasons, strict=True)))) == reasons[0]
+    other = driver.Outcome(failed=dict(zip("abc", [*reasons[:2], "nan: the loss is nan"], strict=True)))
+    assert driver._systematic(other) == ""
