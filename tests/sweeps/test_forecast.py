@@ -66,6 +66,29 @@ def test_a_chain_of_base_models_is_listed_innermost_first(tmp_path):
     assert plan.work == 130 + 60 + 60
 
 
+def test_what_cells_retrieve_in_common_is_listed_with_its_fan_out(tmp_path):
+    def cell(name, retriever, **data):
+        retriever = {"_target_": f"data.retrieval.{retriever}.R", "view": "sentence"}
+        return made_cell(name, config=changed(CONFIG, data={**CONFIG["data"], "retriever": retriever, **data}))
+
+    cells = [
+        cell("a", "sbert"),
+        cell("b", "sbert", batch_size=8),
+        cell("c", "bm25"),
+        cell("d", "sbert", files={"train": "other"}),
+        cell("e", "none"),
+        cell("f", "none"),
+    ]
+    (stage,) = plan_of(tmp_path, cells).stages
+    assert (stage.kind, stage.what, stage.shared_by) == ("neighbours", "neighbours by sbert on d", 2)
+    assert not stage.known
+    assert stage.state.startswith("built by the first cell") and stage.cost is None
+    finish(tmp_path, cells[1], finished=1, seconds=9)
+    (stage,) = plan_of(tmp_path, cells).stages
+    assert stage.state == "done"
+    assert lines(plan_of(tmp_path, cells))[0] == "neighbours by sbert on d: shared by 2 cells, done"
+
+
 def test_weights_that_several_evaluations_share_are_trained_once(tmp_path):
     first, second = (
         made_cell(name, config=changed(CONFIG, evaluation__limit=limit)) for name, limit in (("a", None), ("b", 10))
