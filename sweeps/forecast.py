@@ -21,6 +21,8 @@ from sweeps.signature import hash_of
 _NOT_RETRIEVED = frozenset({"batch_size", "bucket", "seed", "prompt", "cost"})
 """Keys of a data config that do not decide what its retriever finds."""
 
+_SHORT = 60.0  # seconds: a cell that is not worth waiting for with the long ones
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -86,6 +88,17 @@ class Forecast:
     def open_cells(self) -> int:
         """Cells that are still to run."""
         return sum(one.state != "done" for one in self.cells)
+
+
+def running_order(cells: Sequence[Cell], ledger: Ledger) -> list[Cell]:
+    """The order in which cells are started: short ones as the table has them, to show something soon, then the longest.
+
+    With the longest at the end, all workers but one would wait for the last cell.
+    """
+    seconds = {cell.signature: ledger.cost(cell).seconds for cell in cells}
+    short = [cell for cell in cells if seconds[cell.signature] <= _SHORT]
+    rest = [cell for cell in cells if seconds[cell.signature] > _SHORT]
+    return [*short, *sorted(rest, key=lambda cell: -seconds[cell.signature])]
 
 
 def forecast(cells: Sequence[Cell], ledger: Ledger, drifted: Mapping[str, Cell], machine: Machine) -> Forecast:

@@ -271,13 +271,19 @@ def _without_seeds(value: Any) -> Any:
 
 
 def training_size(config: Mapping[str, Any]) -> float:
-    """Training rows that are seen, with repetition: what the time of a training is taken to be proportional to."""
+    """Training sentences that are read, with repetition: what the time of a training is taken to be proportional to.
+
+    A prompt that shows k neighbours counts as 1 + k sentences.
+    """
     data, trainer = config.get("data") or {}, config.get("trainer") or {}
     steps = trainer.get("max_steps")
     if isinstance(steps, (int, float)):
         return float(steps) * float(data.get("batch_size") or 1)
     rows, limit = float((data.get("cost") or {}).get("rows") or 1000), data.get("train_limit")
     rows = min(rows, float(limit)) if isinstance(limit, (int, float)) else rows
+    prompt = data.get("prompt") or {}
+    if prompt.get("neighbours", "none") != "none" and isinstance(prompt.get("k"), int):
+        rows *= 1 + prompt["k"]
     epochs = trainer.get("max_epochs")
     return rows * float(epochs if isinstance(epochs, (int, float)) else 1)
 

@@ -7,7 +7,7 @@ from made_outputs import CONFIG, begin, built, changed, finish, made_cell, stop
 
 from sweeps import forecast as forecasts
 from sweeps.display import duration, lines
-from sweeps.forecast import Machine, forecast
+from sweeps.forecast import Machine, forecast, running_order
 from sweeps.ledger import Ledger
 
 ROOMY = Machine(64000.0, None)
@@ -87,6 +87,15 @@ def test_what_cells_retrieve_in_common_is_listed_with_its_fan_out(tmp_path):
     (stage,) = plan_of(tmp_path, cells).stages
     assert stage.state == "done"
     assert lines(plan_of(tmp_path, cells))[0] == "neighbours by sbert on d: shared by 2 cells, done"
+
+
+def test_long_cells_start_before_middling_ones_and_short_ones_before_all(tmp_path):
+    def cell(name, epochs):  # 10 s, and 60 s for every pass
+        return made_cell(name, config=changed(CONFIG, trainer__max_epochs=epochs))
+
+    cells = [cell("middling", 2), cell("long", 9), cell("short", 0.5), cell("also middling", 2), cell("shorter", 0.1)]
+    order = [one.signature for one in running_order(cells, Ledger(tmp_path))]
+    assert order == ["short", "shorter", "long", "middling", "also middling"]
 
 
 def test_weights_that_several_evaluations_share_are_trained_once(tmp_path):
