@@ -268,6 +268,20 @@ class FactWorld:
         passages = tuple(self._passage(told, *fact) for _, fact, told in shown)
         return Reading(example._replace(passages=passages), tuple(kind for kind, _, _ in shown))
 
+    def ask(self, passage: Passage, family: str) -> tuple[str, str]:
+        """Question of a one-hop ``family`` about the fact that a passage of this world tells, and its answer.
+
+        Raises:
+            ValueError: a family of which the passage alone does not decide the question.
+        """
+        if family not in ("lookup", "slot", "dialogue"):
+            raise ValueError(f"family must be lookup, slot or dialogue, got {family!r}")
+        place = passage.id.partition("@")[0].removeprefix("e")
+        person, attribute = (int(number) for number in place.split(".a"))
+        said = set(passage.text.split()) & set(self.values)
+        question = _QUESTIONS[family].format(a=self.attributes[attribute], e=self.name(person))
+        return question, said.pop()
+
     def _asked(self, split: str, family: str, index: int) -> Asked:
         check_split(split, self.splits, index)
         if family not in self.families(split):

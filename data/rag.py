@@ -1,0 +1,196 @@
+"""Questions with passages of a fact world, for readers: base training, fine-tuning and the contexts that are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, overload
+
+import lightning
+import pandas as pd
+
+from data.artifacts import Stages, TemporaryStages
+from data.batches import StepLoader
+from data.rag_contexts import Audit, Context, ContextPlan, audit, prompt_of
+from data.records.readings import ReadingItem, Turn
+from data.records.texts import Completion
+from data.relations import subset
+from data.retrieval.base import Progress
+from data.scoring_rag import judged
+from data.worlds.fact_lessons import lesson
+from data.worlds.facts import FactWorld
+from data.worlds.vocabulary import Vocabulary
+
+RELEVANT, ANSWER, NONE = "relevant", "answer", "nothing"
+"""Words of the reasoning: what is relevant comes first, then the answer."""
+
+SPLITS = {"train": "tune", "test": "test"}
+"""Splits of the world by those of the data; lessons are of ``base``."""
+
+
+class Lessons:
+    """Base training: contexts of facts told anew, several questions about each.
+
+    Args:
+        count: lessons.
+        k: most passages of a lesson; each lesson draws its own number of passages from 1 to k.
+        questions: at most so many of a lesson.
+        hard: share of distractors that share the person or the attribute, half each; the others share nothing.
+    """
+
+    def __init__(self, *, count: int, k: int = 5, questions: int = 8, hard: float = 0.3) -> None:
+        if count < 1 or k < 1 or questions < 1 or not 0 <= hard <= 1:
+            raise ValueError(
+                f"lessons want count, k, questions of 1 or more and hard in 0..1, got {count}, {k}, {questions}, {hard}"
+            )
+        self.count, self.k, self.questions, self.hard = int(count), int(k), int(questions), float(hard)
+
+
+class _LessonItems(Sequence[ReadingItem]):
+    """Lessons made when they are asked for."""
+
+    def __init__(self, world: FactWorld, lessons: Lessons, seed: int) -> None:
+        self._world, self._lessons, self._seed = world, lessons, seed
+
+    def __len__(self) -> int:
+        return self._lessons.count
+
+    @overload
+    def __getitem__(self, index: int) -> ReadingItem: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[ReadingItem]: ...
+
+    def __getitem__(self, index: int | slice) -> ReadingItem | list[ReadingItem]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(f"lesson {index} of {len(self)}")
+        plan = self._lessons
+        # Another seed, other lessons; k cycles, so that every length is equally frequent.
+        number = int(index) + self._seed * 100_000_007
+        negatives = {"random": 1 - plan.hard, "same_entity": plan.hard / 2, "same_attribute": plan.hard / 2}
+        told = lesson(self._world, number, k=1 + number % plan.k, questions=plan.questions, negatives=negatives)
+        (question, answer), *others = told.turns
+        return ReadingItem(told.id, prompt_of(question, told.passages), answer, tuple(Turn(*one) for one in others))
+
+
+class FactRag(lightning.LightningDataModule):
+    """A fact world's questions with passages. Nothing is retrieved before it is asked for.
+
+    Args:
+        name: of the data in tables.
+        world: people and facts; the same for every seed of a cell.
+        train: what a method trains on: lessons about base people, or questions of tune with their contexts.
+        test: contexts of the questions that are judged.
+        batch_size: rows of a training step.
+        seed: order of the training rows.
+        response: "answer", or "reasoning": the relevant passage is quoted first, by rule from the gold ids.
+
+    Attributes:
+        vocabulary: of the world and the reasoning.
+        collate, start_step: see ``RelationData``.
+        count_tokens: for budgets; set by a method in ``attach``.
+        audits: by split, what became of the passages; known once its items were made.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        world: FactWorld,
+        train: Lessons | ContextPlan,
+        test: ContextPlan,
+        batch_size: int,
+        seed: int,
+        response: Literal["answer", "reasoning"] = "answer",
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"data.batch_size must be at least 1, got {batch_size}")
+        if response not in ("answer", "reasoning"):
+            raise ValueError(f"data.response must be answer or reasoning, got {response!r}")
+        if response == "reasoning" and isinstance(train, Lessons):
+            raise ValueError("data.response=reasoning needs contexts to reason about: give data.train a ContextPlan")
+        self.name = name
+        self.world = world
+        self.plans = {"train": train, "test": test}
+        self.batch_size, self.seed = int(batch_size), int(seed)
+        self.response = response
+        self.vocabulary = Vocabulary(sorted({*world.vocabulary(), RELEVANT, ANSWER, NONE}))
+        self.collate: Callable[[list[ReadingItem]], Any] | None = None
+        self.count_tokens: Callable[[str], int] | None = None
+        self.start_step = 0
+        self.audits: dict[str, Audit] = {}
+        self._stages: Stages | None = None
+        self._contexts: dict[str, list[Context]] = {}
+
+    def prepare(self, stages: Stages, progress: Progress | None = None) -> None:
+        """Remember where shared products live."""
+        self._stages = stages
+
+    def contexts(self, split: str) -> list[Context]:
+        """Contexts of a split's questions; ``ValueError`` for a split without any."""
+        if split not in SPLITS or isinstance(self.plans[split], Lessons):
+            raise ValueError(f"{self.name} has no contexts for the split {split!r}: use test")
+        if split not in self._contexts:
+            plan = self.plans[split]
+            assert isinstance(plan, ContextPlan)
+            if self._stages is None:
+                self._stages = TemporaryStages()
+            made = plan.contexts(self.world, SPLITS[split], self._stages, tokens=self.count_tokens)
+            self.audits[split] = audit(made)
+            self._contexts[split] = made
+        return self._contexts[split]
+
+    def items(self, split: str, limit: int | None = None) -> Sequence[ReadingItem]:
+        """Rows of a split in their order; with ``limit`` a fixed choice of so many."""
+        plan = self.plans.get(split)
+        if isinstance(plan, Lessons):
+            return _LessonItems(self.world, plan, self.seed)
+        found = self.contexts(split)
+        if split == "train" and plan is not None and plan.absent == "drop":
+            found = [one for one in found if set(one.example.gold) <= _shown(one)]
+        if not found:
+            raise ValueError(f"no {split} question has its gold passage in its context: raise k, or set absent=keep")
+        chosen = {one.id for one in subset([one.example for one in found], limit)}
+        return [self._item(one) for one in found if one.example.id in chosen]
+
+    def _item(self, context: Context) -> ReadingItem:
+        example = context.example
+        response = example.answers[0]
+        if self.response == "reasoning":
+            gold = [passage.text for passage in example.passages if passage.id in example.gold]
+            response = " ".join([RELEVANT, *(gold or [NONE]), ANSWER, response])
+        return ReadingItem(example.id, prompt_of(example.question, example.passages), response)
+
+    def frame(self, completions: Sequence[Completion]) -> pd.DataFrame:
+        """Judged responses, one row per question; see ``data.scoring_rag.judged``."""
+        contexts = {one.example.id: one for one in self.contexts("test")}
+        rows = [
+            judged(completion.response, contexts[completion.example_id], self.world.values, marks=(RELEVANT, ANSWER))
+            for completion in completions
+        ]
+        for row, completion in zip(rows, completions, strict=True):
+            row["response_tokens"] = completion.tokens
+        return pd.DataFrame(rows)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training steps in one pass over train."""
+        return -(-len(self.items("train")) // self.batch_size)
+
+    def train_dataloader(self) -> StepLoader:
+        """Batches from ``start_step`` on; ``ValueError`` before ``collate`` is set."""
+        if self.collate is None:
+            raise ValueError("data.collate must be set to the method's collate before train_dataloader is called")
+        return StepLoader(
+            self.items("train"),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            collate=self.collate,
+            start_step=self.start_step,
+        )
+
+
+def _shown(context: Context) -> set[str]:
+    return {passage.id for passage in context.example.passages}
