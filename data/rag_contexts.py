@@ -69,7 +69,7 @@ class ContextPlan:
         overflow: what to do with a ranking that exceeds the budget: "drop" whole passages from its end, or "fail", so
             that no sweep over k measures the budget instead.
         absent: training questions without gold in their context: "keep" teaches to guess, "drop" leaves them out.
-        pairs: questions about base people, of each of two families, that retrievers which are trained here learn from.
+        pairs: questions about base people, of each of two families, that retrievers trained here learn from.
         seed: draws each question's k.
     """
 

@@ -1,8 +1,8 @@
 """Fine-tuning of readers on contexts with passages (after arXiv 2410.05983), and readers prompted as they are.
 
-The data decide what a row is: no passages (``direct_sft``), retrieved passages (``rag_sft``), the relevant passage named
-before the answer (``rag_sft_reasoning``), several questions about one context (base training of small readers).
-Departures: the paper's loss mask is unknown, ours is on responses alone.
+The data decide what a row is: no passages (``direct_sft``), retrieved passages (``rag_sft``), the relevant passage
+quoted before the answer (``rag_sft_reasoning``), several questions about one context (base training of small readers).
+Departures: the loss mask of the paper is unknown, ours is on responses alone.
 """
 
 from __future__ import annotations
