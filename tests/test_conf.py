@@ -26,11 +26,18 @@ WITH_PACKAGE = {
 }
 """Groups that are parts of other options: composed wherever those are."""
 
+RAG_METHODS = ("direct_sft", "rag_prompting", "rag_sft", "rag_sft_reasoning")
+FACT_SETS = ("facts", "facts_direct", "facts_length", "facts_lessons", "facts_reasoning")
+
 GOES_WITH = {
     ("evaluation", "text"): ("method=sft", "model=tiny_decoder"),
     ("method", "sft"): ("evaluation=text",),
     ("method", "dpo"): ("evaluation=text",),
     ("method", "ipo"): ("evaluation=text",),
+    ("evaluation", "rag"): ("method=rag_sft", "data=facts"),
+    ("base", "reader"): ("method=rag_prompting", "data=facts", "evaluation=rag"),
+    **{("method", name): ("evaluation=rag",) for name in RAG_METHODS},
+    **{("data", name): ("evaluation=rag", "method=rag_sft") for name in FACT_SETS},
 }
 """What an option needs beside it."""
 

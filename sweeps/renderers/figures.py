@@ -12,6 +12,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from sweeps.renderers import wording
+from sweeps.renderers.curves import curves
 from sweeps.table import Table
 
 INK, SOFT, PAPER = "#1c1e21", "#8a929c", "#1f5fa8"
@@ -25,11 +26,11 @@ _LABEL = 38  # characters of a label before it is broken
 
 
 def write(table: Table, folder: Path) -> list[Path]:
-    """Writes rows.png, rows.svg, claims.png and claims.svg; leaves out a figure that would be empty."""
+    """Writes rows, claims and curves (over k) as .png and .svg; leaves out a figure that would be empty."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with matplotlib.rc_context(_FONT):
-        for name, figure in (("rows", rows(table)), ("claims", claims(table))):
+        for name, figure in (("rows", rows(table)), ("claims", claims(table)), ("curves", curves(table))):
             if figure is None:
                 continue
             for suffix, canvas, metadata in (

@@ -1,0 +1,77 @@
+"""The reader: where its losses lie in a row of several questions, and that training makes it answer."""
+
+import pytest
+import torch
+
+from data.records.readings import ReadingItem, Turn
+from data.worlds.vocabulary import Vocabulary
+from lightning_modules.base import Optimiser
+from lightning_modules.generation import Sampler
+from lightning_modules.losses.sft import sft_loss
+from lightning_modules.networks.tiny_model import TinyModel
+from lightning_modules.rag_sft import RagSft
+
+WORDS = Vocabulary(["red", "blue", "sky", "rose", "is", "?"])
+
+
+class Data:
+    vocabulary = WORDS
+
+    def items(self, split, limit=None):
+        return [ReadingItem("one", "sky is blue sky ?", "blue"), ReadingItem("two", "rose is red rose ?", "red")]
+
+
+def reader(**changes):
+    model = TinyModel(optimiser=Optimiser(learning_rate=1e-2), width=16, heads=2, limit=32, tied=False, convolution=4)
+    method = RagSft(
+        model=model,
+        seed=0,
+        sampler=Sampler(max_tokens=3, temperature=0.0),
+        loss=lambda logps, mask: sft_loss(logps, mask, per_sequence="mean"),
+        **changes,
+    )
+    method.attach(Data())
+    return method
+
+
+def test_every_response_of_a_row_is_scored_after_its_own_question():
+    method = reader()
+    item = ReadingItem("a", "sky is blue sky ?", "blue", (Turn("rose ?", "red"),))
+    batch = method.collate([ReadingItem("b", "sky ?", "red blue"), item])
+    encode = WORDS.encode
+    row = [WORDS.start, *encode("sky is blue sky ? blue"), WORDS.end, WORDS.start, *encode("rose ? red"), WORDS.end]
+    assert batch.ids[1].tolist() == row and int(batch.read) == len(row) + 6
+    for number, words in enumerate(("red blue", "blue", "red")):
+        wanted = [*encode(words), WORDS.end]
+        assert batch.targets[number, : len(wanted)].tolist() == wanted
+        # The state that predicts a token stands just before it.
+        following = batch.ids.flatten()[batch.sources[number, : len(wanted)] + 1]
+        assert following.tolist() == wanted
+
+
+def test_losses_are_those_of_the_rows_read_alone():
+    method = reader()
+    items = Data().items("train")
+    together, _ = method.losses(method.collate(items))
+    alone = torch.cat([method.losses(method.collate([item]))[0] for item in items])
+    torch.testing.assert_close(together, alone)
+
+
+def test_training_makes_it_answer_what_it_was_taught():
+    method = reader()
+    items = Data().items("train")
+    said = [one.response for one in method.predict(Data(), split="test")]
+    assert said != ["blue", "red"]
+    optimiser = torch.optim.AdamW(method.network.parameters(), lr=1e-2)
+    for _ in range(60):
+        optimiser.zero_grad()
+        method.losses(method.collate(items))[0].mean().backward()
+        optimiser.step()
+    assert [one.response for one in method.predict(Data(), split="test")] == ["blue", "red"]
+
+
+def test_a_row_that_the_network_cannot_read_is_refused():
+    with pytest.raises(ValueError, match="limit"):
+        reader().collate([ReadingItem("a", " ".join(["sky"] * 40), "blue")])
+    with pytest.raises(ValueError, match="chunk"):
+        reader(chunk=0)

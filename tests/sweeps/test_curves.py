@@ -1,0 +1,29 @@
+"""The figure over k: which rows become curves, and that their values are the table's."""
+
+import pandas as pd
+import pytest
+
+from data.scoring import SCORES
+from sweeps.renderers import write_figure
+from sweeps.renderers.curves import curves, curves_of
+from sweeps.table import RowRuns, build_table
+
+
+def table(*names):
+    def frame(right):
+        return pd.DataFrame({"example_id": list("abcd"), "exact_match": [1.0] * right + [0.0] * (4 - right)})
+
+    rows = [RowRuns(name, {0: frame(number), 1: frame(number)}, (0, 1)) for number, name in enumerate(names)]
+    return build_table("t", "q", ["exact_match"], rows, (), (), SCORES)
+
+
+def test_rows_that_say_their_k_are_curves_by_rising_k():
+    found = curves_of(table("bm25, k=5", "bm25, k=1", "alone, k=3", "None"), 0)
+    assert list(found) == ["bm25"]
+    assert [(point.k, point.value) for point in found["bm25"]] == [(1, pytest.approx(25)), (5, pytest.approx(0))]
+    assert all(point.low <= point.value <= point.high for point in found["bm25"])
+
+
+def test_the_figure_is_written_where_there_are_curves(tmp_path):
+    assert curves(table("bm25", "None")) is None
+    assert {"curves.png", "curves.svg"} <= {p.name for p in write_figure(table("r, k=0", "r, k=10"), tmp_path)}
