@@ -72,7 +72,7 @@ def test_the_auditor_fails_a_cell_that_would_measure_its_budget_and_counts_lost_
     words = {"tokens": lambda text: len(text.split())}
     with pytest.raises(ValueError, match="measure the budget"):
         contexts(plan(k=6, budget=30), **words)
-    with pytest.raises(ValueError, match="question .* alone exceeds"):
+    with pytest.raises(ValueError, match=r"question .* alone exceeds"):
         contexts(plan(budget=3, overflow="drop"), **words)
     lost = audit(contexts(plan(k=3, budget=9, overflow="drop"), **words))
     assert lost.gold_dropped == lost.questions == 8 and lost.dropped == 24 and lost.gold_shown == 0
