@@ -1,0 +1,57 @@
+"""What the sweeps of the long-context RAG paper promise: controls, equal steps, weights shared between evaluations."""
+
+import pytest
+
+from sweeps import definition, plan
+
+PLANNER = plan.Planner()
+NAMES = ["curve", "reorder", "hard_negatives", "main", "data_mix", "retriever", "context_length"]
+
+
+def cells(name, scale="tiny"):
+    return PLANNER.sweep(definition.load(f"longrag/{name}"), scale, seeds=(0,))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_table_has_five_seeds_and_claims_with_a_source(name):
+    loaded = definition.load(f"longrag/{name}")
+    assert loaded.seeds == (0, 1, 2, 3, 4) and loaded.claims
+    assert all(claim["published"].startswith(("arXiv", "ours")) for claim in loaded.claims)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_rows_of_a_table_start_from_one_reader(name):
+    made = cells(name)
+    assert len({cell.needs[0] for cell in made}) == 1
+    assert len({cell.needs[0] for cell in PLANNER.sweep(definition.load(f"longrag/{name}"), "tiny", seeds=(0, 1))}) == 2
+
+
+def test_passages_order_and_retriever_of_the_test_train_nothing_anew():
+    trained = {}
+    for cell in cells("main"):
+        arm = cell.row.partition(",")[0]
+        trained.setdefault(arm, set()).add(cell.training)
+    assert all(len(trained[arm]) == 1 for arm in ("Implicit", "Direct", "Reasoning", "Length only"))
+    assert len(set.union(*(trained[arm] for arm in ("Implicit", "Direct", "Reasoning", "Length only")))) == 4
+
+
+def test_arms_take_equal_steps_over_equal_numbers_of_passages():
+    plans = {cell.row.partition(",")[0]: cell.config for cell in cells("main")}
+    arms = [plans[arm] for arm in ("Implicit", "Reasoning", "Length only")]
+    shared = ("k", "k_least", "questions")
+    assert len({tuple(arm["data"]["train"][key] for key in shared) for arm in arms}) == 1
+    arms.append(plans["Direct"])
+    assert len({(arm["data"]["train"]["questions"], arm["data"]["batch_size"]) for arm in arms}) == 1
+    assert {arm["trainer"]["max_epochs"] for arm in arms} == {1}
+    assert plans["Direct"]["data"]["train"]["k"] == 0
+    assert plans["Length only"]["data"]["train"]["negatives"] == {"random": 1.0}
+
+
+def test_the_mandatory_controls_are_there():
+    rows = {name: definition.load(f"longrag/{name}").rows("tiny") for name in NAMES}
+    for row in ("Gold balanced and random ones, k=40", "facts_strong, gold removed, k=10", "No passages"):
+        assert row in rows["curve"]
+    assert "facts_strong, reversed, k=40" in rows["reorder"]
+    assert {"Length only, facts_strong, k=40", "Direct, no passages"} <= set(rows["main"])
+    for kind in ("random", "oracle_facts_strong", "shared name"):
+        assert {f"Gold {place}, {kind}, k=20" for place in ("first", "balanced")} <= set(rows["hard_negatives"])
