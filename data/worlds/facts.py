@@ -272,12 +272,12 @@ class FactWorld:
         """Question of a one-hop ``family`` about the fact that a passage of this world tells, and its answer.
 
         Raises:
-            ValueError: a family of which the passage alone does not decide the question.
+            ValueError: a family of which the passage alone does not decide the question, or a passage about a relation.
         """
-        if family not in ("lookup", "slot", "dialogue"):
-            raise ValueError(f"family must be lookup, slot or dialogue, got {family!r}")
         place = passage.id.partition("@")[0].removeprefix("e")
         person, attribute = (int(number) for number in place.split(".a"))
+        if family not in ("lookup", "slot", "dialogue") or attribute >= len(self.attributes):
+            raise ValueError(f"lookup, slot or dialogue ask about an attribute, got {family!r} about {passage.text!r}")
         said = set(passage.text.split()) & set(self.values)
         question = _QUESTIONS[family].format(a=self.attributes[attribute], e=self.name(person))
         return question, said.pop()
