@@ -113,7 +113,7 @@ class FactRag(lightning.LightningDataModule):
             raise ValueError("data.response=reasoning needs contexts to reason about: give data.train a ContextPlan")
         self.name = name
         self.world = world
-        self.plans = {"train": train, "test": test}
+        self.plans: dict[str, Lessons | ContextPlan] = {"train": train, "test": test}
         self.batch_size, self.seed = int(batch_size), int(seed)
         self.response = response
         self.vocabulary = Vocabulary(sorted({*world.vocabulary(), RELEVANT, ANSWER, NONE}))
