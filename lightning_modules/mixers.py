@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from data.records.texts import Demonstration
 from lightning_modules.losses.logps import per_global_token
 from lightning_modules.losses.policy_gradient import clipped_policy_loss, group_advantages
 from lightning_modules.losses.sft import sft_loss
@@ -77,6 +78,7 @@ class Signals(NamedTuple):
     """What a mixer may weigh the losses by.
 
     Attributes:
+        items: the step's problems; ``rewards`` (P, G) are in their order.
         sft_grads, rl_grads: of the two losses, one tensor per trained parameter; ``None`` for a loss that is not there.
         utility_gradient: samples fresh answers to held-out problems and gives the gradient of their mean reward, to be
             raised, at the present weights, from the number of problems and the rollouts of each. Costs what it costs.
@@ -86,6 +88,7 @@ class Signals(NamedTuple):
     step: int
     total: int
     seed: int
+    items: Sequence[Demonstration]
     entropy: float | None
     rewards: Tensor | None
     sft_grads: Sequence[Tensor] | None
@@ -108,6 +111,9 @@ class Mixer:
     Args:
         clip_eps: of the ratio between the policy and the one that sampled.
         normalise_std: divide advantages by the group's standard deviation (GRPO); ``False`` is Dr. GRPO's advantage.
+
+    Attributes:
+        seed: of the training; set before its first step, for mixers that draw.
     """
 
     def __init__(self, *, clip_eps: float = 0.2, normalise_std: bool = True) -> None:
@@ -115,10 +121,15 @@ class Mixer:
             raise ValueError(f"mixer.clip_eps must be above 0 and at most 1, got {clip_eps}")
         self.clip_eps = clip_eps
         self.normalise_std = normalise_std
+        self.seed = 0
 
     def wants(self, step: int, total: int) -> Wants:
         """What the step ``step`` (from 0) of ``total`` needs."""
         return Wants(False, True)
+
+    def shown(self, items: Sequence[Demonstration]) -> Sequence[Demonstration]:
+        """The demonstrations that a step imitates: those of its own problems."""
+        return items
 
     def sft_loss(self, material: Material) -> Tensor:
         """The imitation loss, a scalar."""
@@ -169,7 +180,7 @@ class Imitation(Mixer):
 
 
 class Scheduled(Mixer):
-    """mu is a function of the share of the training that is done. Where it is 0 or 1, the other loss is not computed."""
+    """mu is a function of the share of the training that is done; where it is 0 or 1, the other loss is not computed."""
 
     def mu(self, share: float) -> float:
         """mu for a share in [0, 1)."""

@@ -91,6 +91,7 @@ class Mixing(GridModule):
             raise ValueError(f"method.samples and rollout_tokens must be at least 1, got {samples}, {rollout_tokens}")
         self.model = model
         self.mixer = mixer
+        mixer.seed = int(seed)
         self.rollouts = rollouts
         self.rollout_sampler = Sampler(max_tokens=rollout_tokens, temperature=1.0)
         self.sampler = sampler
@@ -101,7 +102,6 @@ class Mixing(GridModule):
         self.mus: list[float] = []
         self._start: dict[str, Tensor] = {}
         self._made: tuple[Signals, Weights] | None = None
-        self._norm = 0.0
         self._clip: float | None = None
 
     def attach(self, data: Any) -> None:
@@ -125,6 +125,7 @@ class Mixing(GridModule):
             step=material.step,
             total=material.total,
             seed=self.seed,
+            items=batch,
             entropy=rolled.entropy if rolled else None,
             rewards=rolled.rewards if rolled else None,
             sft_grads=sft_grads,
@@ -232,8 +233,9 @@ class Mixing(GridModule):
         shown = None
         if wants.demonstrations:
             codec = self.network.codec
-            prompts = codec.prompt_ids([item.prompt for item in items])
-            shown = Demonstrated(*self._logps(prompts, codec.response_ids([item.response for item in items])))
+            chosen = self.mixer.shown(items)
+            prompts = codec.prompt_ids([item.prompt for item in chosen])
+            shown = Demonstrated(*self._logps(prompts, codec.response_ids([item.response for item in chosen])))
         rolled = self._rolled(items, self.rollouts, _ROLLOUTS) if wants.rollouts else None
         return Material(shown, rolled, step, total)
 

@@ -31,6 +31,18 @@ GOES_WITH = {
     ("method", "sft"): ("evaluation=text",),
     ("method", "dpo"): ("evaluation=text",),
     ("method", "ipo"): ("evaluation=text",),
+    ("evaluation", "policy"): ("method=grpo", "model=tiny_decoder", "data=countdown"),
+    **{
+        ("method", name): ("evaluation=policy", "model=tiny_decoder", "data=countdown")
+        for name in (
+            "amft", "chord", "cosine_mu", "fixed_mu", "grpo", "hpt", "imitation", "linear_mu", "luffy", "relift",
+            "replayed_mu", "sasr", "sft_then_rl", "srft",
+        )
+    },
+    **{
+        ("base", f"countdown_{name}"): ("evaluation=policy", "model=tiny_decoder", "data=countdown", "method=grpo")
+        for name in ("pretrained", "warmup", "amft")
+    },
 }
 """What an option needs beside it."""
 
