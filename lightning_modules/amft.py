@@ -96,6 +96,7 @@ class Amft(Mixer):
         self.entropy_lr, self.entropy_sign = float(entropy_lr), entropy_sign
         self.target_entropy = target_entropy
         self.tangent: list[Tensor] | None = None
+        self.travelled = (0.0, 0.0)
 
     def wants(self, step: int, total: int) -> Wants:
         """Both, always."""
@@ -125,9 +126,13 @@ class Amft(Mixer):
             **self.bounds,
         )
         self.mu = moved.mu
+        meta, entropy = self.travelled
+        self.travelled = (meta + moved.meta_increment, entropy + moved.entropy_increment)
         metrics |= {
             "train/mu_meta_increment": moved.meta_increment,
             "train/mu_entropy_increment": moved.entropy_increment,
+            "train/mu_meta_total": self.travelled[0],  # a log of every tenth step misses most increments
+            "train/mu_entropy_total": self.travelled[1],
         }
         return Weights(self.mu, 1.0 - self.mu, metrics)
 
@@ -145,11 +150,17 @@ class Amft(Mixer):
 
     def state(self) -> dict[str, Any]:
         """See ``Mixer``."""
-        return {"mu": self.mu, "target_entropy": self.target_entropy, "tangent": self.tangent}
+        return {
+            "mu": self.mu,
+            "target_entropy": self.target_entropy,
+            "tangent": self.tangent,
+            "travelled": self.travelled,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """See ``Mixer``."""
-        self.mu, self.target_entropy, self.tangent = state["mu"], state["target_entropy"], state["tangent"]
+        self.mu, self.target_entropy = state["mu"], state["target_entropy"]
+        self.tangent, self.travelled = state["tangent"], state["travelled"]
 
     def _present_tangent(self, signals: Signals) -> Sequence[Tensor] | None:
         """d(weights)/d(mu) that goes with utility's gradient at the present weights; ``None`` where there is none."""

@@ -180,7 +180,7 @@ class Imitation(Mixer):
 
 
 class Scheduled(Mixer):
-    """mu is a function of the share of the training that is done; where it is 0 or 1, the other loss is not computed."""
+    """mu is a function of the share of the training done so far; where it is 0 or 1, the other loss is not computed."""
 
     def mu(self, share: float) -> float:
         """mu for a share in [0, 1)."""

@@ -8,7 +8,7 @@ weights, so that mu may depend on them and a third backward pass is not needed.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,6 +117,7 @@ class Mixing(GridModule):
         """A scalar whose gradient is the mixed one. Raises NonFiniteLossError."""
         if self.trainer.world_size > 1:
             raise ValueError("mixed training runs on one device: set trainer.devices=1")
+        self.step_metrics.clear()  # what this step has not is not logged from an earlier one
         material = self._material(batch)
         sft_grads, sft_loss = self._gradient(self.mixer.sft_loss, material, material.demonstrated is not None)
         rl_grads, rl_loss = self._gradient(self.mixer.rl_loss, material, material.rolled is not None)
@@ -324,9 +325,16 @@ class Mixing(GridModule):
             groups[0]["eps"],
         )
 
+    @torch.no_grad()
+    def _copy(self, values: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.network.named_parameters():
+            if name in values:
+                parameter.copy_(values[name])
+
     def _note(self, signals: Signals, weights: Weights, sft_loss: float | None, rl_loss: float | None) -> None:
         total = weights.sft + weights.rl
-        self.mus.append(weights.sft / total if total else 0.0)
+        # A mu is kept to its last bit, so that a replay is exact; weights that add up to something else are shares.
+        self.mus.append(weights.sft if abs(total - 1.0) < 1e-9 else weights.sft / total)
         metrics: dict[str, Tensor | float] = {"train/mu": self.mus[-1], "train/tokens": self.tokens_seen.clone()}
         for name, loss, grads in (("sft", sft_loss, signals.sft_grads), ("rl", rl_loss, signals.rl_grads)):
             if grads is not None and loss is not None:
