@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from data.records.episodes import Answers
 from data.verified import VerifiedProblems
 from data.worlds.countdown import Countdown
 from lightning_modules.amft import Amft
@@ -30,10 +31,10 @@ MIXERS = {
 
 
 class Easy(VerifiedProblems):
-    """What is right is easy to hit: an answer of an odd number of words."""
+    """What is right is easy to hit: half of all texts."""
 
     def solved(self, example_id, response):
-        return len(response.split(" ")) % 2 == 1
+        return sum(map(ord, response)) % 2 == 0
 
 
 def data(**options):
@@ -181,8 +182,6 @@ def test_predictions_are_scored_in_and_out_of_distribution_with_their_cost(tmp_p
 
 def test_the_grade_of_a_frame_is_the_worlds(tmp_path):
     source = VerifiedProblems(world=WORLD, seed=0, test=3, ood=2)
-    from data.records.episodes import Answers
-
     shown = source.items("test")
     right = [Answers(one.id, (one.response, "1"), one.response, 9.0, 0, 0, 0) for one in shown]
     frame = source.frame(right)
