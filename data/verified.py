@@ -6,7 +6,7 @@ the other imitates their demonstrations. Held-out problems (validation, test, ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, overload
 
 import pandas as pd
@@ -114,11 +114,11 @@ class VerifiedProblems:
         """Whether a response to a problem that was handed out is right."""
         return self.world.grade(self._problem(example_id), response).solved
 
-    def train_dataloader(self) -> Iterator[Any]:
+    def train_dataloader(self) -> StepLoader:
         """Batches from ``start_step`` on; ``collate`` must be set."""
         if self.collate is None:
             raise ValueError("data.collate must be set to the method's collate before train_dataloader is called")
-        return StepLoader(  # type: ignore[return-value]
+        return StepLoader(
             self.items("train"),
             batch_size=self.batch_size,
             seed=self.seed,

@@ -48,10 +48,8 @@ def module(mixer, *, seed=0, source=None, **options):
     rate = Optimiser(learning_rate=1e-2, weight_decay=0.0, warmup=0.0, schedule="constant")
     model = TinyModel(optimiser=rate, width=8, layers=1, heads=2)
     sampler = Sampler(max_tokens=5)
-    built = Mixing(
-        model=model, seed=seed, mixer=mixer, optimiser=rate, sampler=sampler, rollouts=4, rollout_tokens=5, samples=2,
-        **options,
-    )  # fmt: skip
+    chosen = {"rollouts": 4, "rollout_tokens": 5, "samples": 2, **options}
+    built = Mixing(model=model, seed=seed, mixer=mixer, optimiser=rate, sampler=sampler, **chosen)
     built.attach(source or data())
     return built
 
