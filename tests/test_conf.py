@@ -35,8 +35,20 @@ GOES_WITH = {
     **{
         ("method", name): ("evaluation=policy", "model=tiny_decoder", "data=countdown")
         for name in (
-            "amft", "chord", "cosine_mu", "fixed_mu", "grpo", "hpt", "imitation", "linear_mu", "luffy", "relift",
-            "replayed_mu", "sasr", "sft_then_rl", "srft",
+            "amft",
+            "chord",
+            "cosine_mu",
+            "fixed_mu",
+            "grpo",
+            "hpt",
+            "imitation",
+            "linear_mu",
+            "luffy",
+            "relift",
+            "replayed_mu",
+            "sasr",
+            "sft_then_rl",
+            "srft",
         )
     },
     **{
