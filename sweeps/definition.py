@@ -58,6 +58,7 @@ class Definition:
 
     Attributes:
         columns: names of scores.
+        curves: names of metrics of the training that are drawn.
         full: for a cut-down sweep, the command that makes the full table.
         published_on: the data set (``data.name``) of the published numbers; on any other they are not comparable.
     """
@@ -76,6 +77,7 @@ class Definition:
     notes: tuple[str, ...] = ()
     full: str | None = None
     published_on: str | None = None
+    curves: tuple[str, ...] = ()
     path: Path = field(default=Path(), compare=False)
 
     def points(self, scale: str, seeds: Sequence[int] | None = None) -> list[tuple[str, tuple[str, ...], int]]:
@@ -137,7 +139,7 @@ def parse(name: str, raw: Any, path: Path = Path()) -> Definition:
             tuple(change.get("leave_out") or ()),
             change.get("note", ""),
         )
-    _keys(raw["table"], f"{where}, table", required={"columns"})
+    _keys(raw["table"], f"{where}, table", required={"columns"}, optional={"curves"})
     definition = Definition(
         name=name,
         paper=raw["paper"],
@@ -148,6 +150,7 @@ def parse(name: str, raw: Any, path: Path = Path()) -> Definition:
         arms=tuple(arms),
         scales=scales,
         columns=tuple(raw["table"]["columns"]),
+        curves=tuple(raw["table"].get("curves") or ()),
         published=tuple(raw.get("published") or ()),
         claims=tuple(raw.get("claims") or ()),
         notes=tuple(raw.get("notes") or ()),

@@ -36,7 +36,7 @@ def write_table(selection: Selection) -> int:
     """
     from rich.console import Console
 
-    from sweeps.renderers import render, write_figure
+    from sweeps.renderers import render, write_curves, write_figure
 
     console = Console()
     written = receipt_of(selection)
@@ -45,7 +45,10 @@ def write_table(selection: Selection) -> int:
     folder = selection.ledger.outputs / "sweeps" / selection.name
     for name, text in texts(table).items():
         write_atomically(folder / name, text)
-    figures = digests(folder, sorted(path.name for path in write_figure(table, folder)))
+    runs = selection.ledger.outputs / "runs"
+    logs = {row: [runs / name / "metrics.jsonl" for name in seeds.values()] for row, seeds in written["rows"].items()}
+    drawn = [*write_figure(table, folder), *write_curves(logs, selection.definition.curves, folder)]
+    figures = digests(folder, sorted(path.name for path in drawn))
     write_atomically(folder / "receipt.json", json.dumps({**written, "figures": figures}, indent=1))
     say(f"files: {folder}/table.md, .tex, .csv, .html and figures")
     if selection.definition.full:

@@ -38,6 +38,30 @@ GOES_WITH = {
     ("base", "reader"): ("method=rag_prompting", "data=facts", "evaluation=rag"),
     **{("method", name): ("evaluation=rag",) for name in RAG_METHODS},
     **{("data", name): ("evaluation=rag", "method=rag_sft") for name in FACT_SETS},
+    ("evaluation", "policy"): ("method=grpo", "model=tiny_decoder", "data=countdown"),
+    **{
+        ("method", name): ("evaluation=policy", "model=tiny_decoder", "data=countdown")
+        for name in (
+            "amft",
+            "chord",
+            "cosine_mu",
+            "fixed_mu",
+            "grpo",
+            "hpt",
+            "imitation",
+            "linear_mu",
+            "luffy",
+            "relift",
+            "replayed_mu",
+            "sasr",
+            "sft_then_rl",
+            "srft",
+        )
+    },
+    **{
+        ("base", f"countdown_{name}"): ("evaluation=policy", "model=tiny_decoder", "data=countdown", "method=grpo")
+        for name in ("pretrained", "warmup", "amft")
+    },
 }
 """What an option needs beside it."""
 

@@ -75,3 +75,25 @@ class Episode(NamedTuple):
     rewards: tuple[float, ...]
     done: bool
     solved: bool
+
+
+class Answers(NamedTuple):
+    """What a trained policy answers to one problem, and what its training cost.
+
+    Attributes:
+        example_id: id of the problem.
+        samples: sampled answers.
+        greedy: the answer of greedy decoding.
+        tokens: mean length of the sampled answers, the end mark included.
+        rollout_tokens: tokens that training sampled, those for validation included.
+        validation_tokens: the part of them that was sampled for validation.
+        compute: token passes of training: 1 for a token read or sampled, 3 for one with gradients.
+    """
+
+    example_id: str
+    samples: tuple[str, ...]
+    greedy: str
+    tokens: float
+    rollout_tokens: int
+    validation_tokens: int
+    compute: int

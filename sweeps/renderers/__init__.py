@@ -1,6 +1,6 @@
 """A table in every format. Text formats are pure: the same table gives the same bytes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sweeps.renderers import csv_lines, html, latex, markdown, terminal
@@ -34,6 +34,15 @@ def write_figure(table: Table, folder: Path) -> list[Path]:
     from sweeps.renderers import figures  # matplotlib takes half a second
 
     return figures.write(table, folder)
+
+
+def write_curves(runs: Mapping[str, Sequence[Path]], names: Sequence[str], folder: Path) -> list[Path]:
+    """Writes training_curves.png/.svg of training metrics, from the ``metrics.jsonl`` of every row's runs."""
+    if not names:
+        return []
+    from sweeps.renderers import training_curves
+
+    return training_curves.write(runs, names, folder)
 
 
 def write_all(table: Table, folder: Path, stem: str = "table") -> dict[str, Path]:

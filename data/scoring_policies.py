@@ -1,0 +1,15 @@
+"""Scores of policies on problems with verifiers (``data.verified``): success in and out of distribution, and cost."""
+
+from __future__ import annotations
+
+from data.column_scores import Score, mean_of
+
+POLICY_SCORES: tuple[Score, ...] = (
+    *(mean_of(f"{part}_{name}") for name in ("success", "greedy", "pass_at_k") for part in ("id", "ood")),
+    mean_of("greedy"),
+    mean_of("pass_at_k"),
+    mean_of("rollout_tokens", percent=False, higher_is_better=False),
+    mean_of("validation_tokens", percent=False, higher_is_better=False),
+    mean_of("megatokens", percent=False, higher_is_better=False),
+)
+"""``success`` itself and ``response_tokens`` are among ``column_scores``."""
