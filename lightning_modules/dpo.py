@@ -100,12 +100,17 @@ class Dpo(GridModule):
         """Build the model; random weights follow from the seed."""
         self.network = build_language_model(self.model, data, seed=self.seed)
 
+    def scored_pairs(self, data: Any) -> Sequence[PreferencePair]:
+        """The pairs that ``prepare`` scores under the reference: those of train."""
+        pairs: Sequence[PreferencePair] = data.items("train")
+        return pairs
+
     def prepare(self, data: Any, stages: Any, progress: Progress | None = None) -> None:
         """Score the training pairs under the weights as they are now, or take them from the stage that did.
 
         The stage is named by the weights and by the pairs' tokens, in whatever order the data give them.
         """
-        pairs = sorted(set(data.items("train")))
+        pairs = sorted(set(self.scored_pairs(data)))
         texts = [self._ids([pair]) for pair in pairs]
         key = {"weights": parameters_digest(self.network), "texts": digest_of(texts)}
 

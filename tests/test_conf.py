@@ -31,6 +31,12 @@ GOES_WITH = {
     ("method", "sft"): ("evaluation=text",),
     ("method", "dpo"): ("evaluation=text",),
     ("method", "ipo"): ("evaluation=text",),
+    ("method", "infifpo"): ("evaluation=text",),
+    **{
+        (group, name): ("evaluation=text", "experiment=skills_smoke")
+        for group, name in OPTIONS
+        if group in ("base", "data", "model") and name.startswith("skill")
+    },
 }
 """What an option needs beside it."""
 
