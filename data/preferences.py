@@ -38,7 +38,10 @@ class Choice(NamedTuple):
 
 def distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Each text once, in order; the first of its authors keeps it."""
-    return list({one.response: one for one in reversed(candidates)}.values())[::-1]
+    found: dict[str, Candidate] = {}
+    for one in candidates:
+        found.setdefault(one.response, one)
+    return list(found.values())
 
 
 def choose(identifier: str, prompt: str, candidates: Sequence[Candidate], *, pivot: str, seed: int) -> Choice | None:

@@ -31,7 +31,7 @@ GOES_WITH = {
     ("method", "sft"): ("evaluation=text",),
     ("method", "dpo"): ("evaluation=text",),
     ("method", "ipo"): ("evaluation=text",),
-    ("method", "infifpo"): ("evaluation=text",),
+    ("method", "infifpo"): ("evaluation=text", "experiment=skills_smoke"),
     **{
         (group, name): ("evaluation=text", "experiment=skills_smoke")
         for group, name in OPTIONS
