@@ -154,9 +154,14 @@ class Dpo(GridModule):
         unknown = [item.id for item in items if item not in self._reference]
         if unknown:
             raise ValueError(f"the pair {unknown[0]} is not among those of train that were scored: prepare again")
+        return PairBatch(self._tokens(items), self._reference_of(items))
+
+    def _reference_of(self, items: Sequence[PreferencePair]) -> SequenceLogps:
+        """Cached sums (2B,) and lengths (2B,), the chosen responses first."""
+        assert self._reference is not None
         found = [self._reference[item] for item in items]
         sums, lengths = (torch.tensor(np.stack(column, axis=1)).flatten() for column in zip(*found, strict=True))
-        return PairBatch(self._tokens(items), SequenceLogps(sums.float(), lengths))
+        return SequenceLogps(sums.float(), lengths)
 
     def losses(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
         """See ``GridModule.losses``: (B,), and the tokens read. Raises StaleReferenceError before the first step."""

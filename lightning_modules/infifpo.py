@@ -175,16 +175,16 @@ class InfiFpo(Dpo):
     def _report(self, data: Any, stages: Any) -> None:
         """Margins and winners over all training pairs: an alarm, a stage to read, a few numbers for the log."""
         pairs = list(data.items("train"))
-        batch = self._batch(pairs)
-        values = self._pair_values(batch.reference, batch)
+        reference = self._reference_of(pairs)
+        values = self._pair_values(reference, reference, *self._cached(pairs))
         # Winners tell of the sources' health whatever the objective does with them.
         watched = {**self.options.fusion, "strategy": "max_margin"}
         winners = fused(values, watched)
         names = [*self.sources, *(["pivot"] if self.include_pivot else [])]
         if len(self.sources) > 1:
             check_winners(winners, names, max_share=self.max_share)
-        reference = fused(values, self.options.fusion)
-        margins = fusion_margin(reference, values.init_chosen, values.init_rejected)
+        blended = fused(values, self.options.fusion)
+        margins = fusion_margin(blended, values.init_chosen, values.init_rejected)
         if self.objective.margin:
             self.options = Options(**{**vars(self.options), "margin": max(0.0, float(margins.mean()))})
         report = {**fusion_report(pairs, winners, margins, names=names), "data": data.report()}
@@ -212,6 +212,10 @@ class InfiFpo(Dpo):
 
     def _batch(self, items: list[PreferencePair]) -> SourcedBatch:
         base = super().collate(items)
+        return SourcedBatch(base.tokens, base.reference, *self._cached(items))
+
+    def _cached(self, items: Sequence[PreferencePair]) -> tuple[Tensor, TextScores]:
+        """Bytes (2B,) of the responses, chosen first, and the sources' scores (2B, N)."""
         texts = [(item.prompt, item.chosen) for item in items] + [(item.prompt, item.rejected) for item in items]
         sums, tokens, sizes = zip(*(self._scores[text] for text in texts), strict=True)
         lengths = torch.tensor(sizes)
@@ -221,14 +225,14 @@ class InfiFpo(Dpo):
             torch.from_numpy(np.stack(tokens)),
             lengths[:, None].expand(-1, len(self.sources)),
         )
-        return SourcedBatch(base.tokens, base.reference, lengths, sources)
+        return lengths, sources
 
     def losses(self, batch: SourcedBatch) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """See ``GridModule.losses``: (B,), and the tokens read. Raises StaleReferenceError before the first step."""
         if self.global_step == 0:
             self._check_start(PairBatch(batch.tokens, batch.reference))
         policy = self._sums(batch.tokens)
-        values = self._pair_values(policy, batch)
+        values = self._pair_values(policy, batch.reference, batch.bytes, batch.sources)
         result = self.objective.loss(values, self.options)
         moved = self.options.beta * (
             (values.policy_chosen - values.policy_rejected) - (values.init_chosen - values.init_rejected)
@@ -245,21 +249,23 @@ class InfiFpo(Dpo):
         }
         return result.losses, batch.tokens.read
 
-    def _pair_values(self, policy: SequenceLogps, batch: SourcedBatch) -> PairValues:
-        """All scores in the objective's unit."""
+    def _pair_values(
+        self, policy: SequenceLogps, reference: SequenceLogps, sizes: Tensor, scores: TextScores
+    ) -> PairValues:
+        """All scores in the objective's unit; arguments as the fields of ``SourcedBatch``."""
 
-        def by_unit(scores: TextScores) -> tuple[Tensor, Tensor]:
-            chosen, rejected = normalised_logps(scores, length_unit=self.unit).chunk(2)
+        def by_unit(one: TextScores) -> tuple[Tensor, Tensor]:
+            chosen, rejected = normalised_logps(one, length_unit=self.unit).chunk(2)
             return chosen, rejected
 
-        init = by_unit(TextScores(*batch.reference, batch.bytes))
-        sources = by_unit(batch.sources) if self.sources else (init[0][:, None][:, :0], init[1][:, None][:, :0])
+        init = by_unit(TextScores(*reference, sizes))
+        sources = by_unit(scores) if self.sources else (init[0][:, None][:, :0], init[1][:, None][:, :0])
         if self.include_pivot:
             sources = tuple(  # type: ignore[assignment]
                 torch.cat([several, one[:, None].to(several.dtype)], dim=1)
                 for several, one in zip(sources, init, strict=True)
             )
-        return PairValues(*by_unit(TextScores(*policy, batch.bytes)), *init, *sources)
+        return PairValues(*by_unit(TextScores(*policy, sizes)), *init, *sources)
 
 
 def _without_sources(values: Sequence[Tensor]) -> PairValues:
