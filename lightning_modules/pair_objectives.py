@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.losses.dpo import PreferenceLoss, dpo_loss, ipo_loss
-from lightning_modules.losses.infifpo import fuse_reference_logps, infifpo_loss
+from lightning_modules.losses.infifpo import FusedReference, fuse_reference_logps, infifpo_loss
 from lightning_modules.losses.mrpo import harmonic_reference_logps
 from lightning_modules.losses.reference_controls import constant_margin_loss, single_reference_loss
 from lightning_modules.losses.simpo import simpo_loss
@@ -148,7 +148,7 @@ OBJECTIVES: dict[str, Objective] = {
 """Objectives by name. Betas: 2.5 for means, 0.1 for sums as in the paper; SimPO has its own; IPO's is unknown."""
 
 
-def fused(values: PairValues, fusion: dict[str, Any]) -> Any:
+def fused(values: PairValues, fusion: dict[str, Any]) -> FusedReference:
     """The fused reference of max-margin or another strategy from the initial pivot, for reports."""
     chosen = {key: value for key, value in fusion.items() if key != "anchor"}
     return fuse_reference_logps(*values[2:], **chosen)
