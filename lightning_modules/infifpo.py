@@ -255,7 +255,8 @@ class InfiFpo(Dpo):
         """All scores in the objective's unit; arguments as the fields of ``SourcedBatch``."""
 
         def by_unit(one: TextScores) -> tuple[Tensor, Tensor]:
-            chosen, rejected = normalised_logps(one, length_unit=self.unit).chunk(2)
+            # Means are taken in the scores' own precision; losses come in that of the policy.
+            chosen, rejected = normalised_logps(one, length_unit=self.unit).float().chunk(2)
             return chosen, rejected
 
         init = by_unit(TextScores(*reference, sizes))
