@@ -100,12 +100,17 @@ class Dpo(GridModule):
         """Build the model; random weights follow from the seed."""
         self.network = build_language_model(self.model, data, seed=self.seed)
 
+    def scored_pairs(self, data: Any) -> Sequence[PreferencePair]:
+        """The pairs that ``prepare`` scores under the reference: those of train."""
+        pairs: Sequence[PreferencePair] = data.items("train")
+        return pairs
+
     def prepare(self, data: Any, stages: Any, progress: Progress | None = None) -> None:
         """Score the training pairs under the weights as they are now, or take them from the stage that did.
 
         The stage is named by the weights and by the pairs' tokens, in whatever order the data give them.
         """
-        pairs = sorted(set(data.items("train")))
+        pairs = sorted(set(self.scored_pairs(data)))
         texts = [self._ids([pair]) for pair in pairs]
         key = {"weights": parameters_digest(self.network), "texts": digest_of(texts)}
 
@@ -149,9 +154,14 @@ class Dpo(GridModule):
         unknown = [item.id for item in items if item not in self._reference]
         if unknown:
             raise ValueError(f"the pair {unknown[0]} is not among those of train that were scored: prepare again")
+        return PairBatch(self._tokens(items), self._reference_of(items))
+
+    def _reference_of(self, items: Sequence[PreferencePair]) -> SequenceLogps:
+        """Cached sums (2B,) and lengths (2B,), the chosen responses first."""
+        assert self._reference is not None
         found = [self._reference[item] for item in items]
         sums, lengths = (torch.tensor(np.stack(column, axis=1)).flatten() for column in zip(*found, strict=True))
-        return PairBatch(self._tokens(items), SequenceLogps(sums.float(), lengths))
+        return SequenceLogps(sums.float(), lengths)
 
     def losses(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
         """See ``GridModule.losses``: (B,), and the tokens read. Raises StaleReferenceError before the first step."""

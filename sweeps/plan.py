@@ -358,9 +358,15 @@ class Planner:
 
 
 def bases(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The configs that a config starts from, the deepest first: a base may itself have a base."""
-    base = config.get("base")
-    return [*bases(base), base] if base else []
+    """The configs whose trained weights a config needs, the deepest first, each once.
+
+    Its ``base``, which it starts from and which may have a base and sources itself; and its ``sources``, by name.
+    """
+    found: list[Mapping[str, Any]] = []
+    for each in (*(config.get("sources") or {}).values(), config.get("base")):
+        if each:
+            found += [one for one in (*bases(each), each) if one not in found]
+    return found
 
 
 def unique(cells: Iterable[Cell]) -> list[Cell]:

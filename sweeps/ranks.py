@@ -163,7 +163,8 @@ def join(task: Mapping[str, Any], ready: Any) -> None:
     """What a further rank does: builds, says that it is ready, trains its share."""
     from lightning_modules.fitting import fit
     from lightning_modules.ranks import Group
-    from sweeps.run import PhaseFile, limit_threads, prepare, strip
+    from sweeps.machine import limit_threads
+    from sweeps.run import PhaseFile, prepare, strip
     from sweeps.stages import StageStore
 
     values, meeting = task["values"], Path(task["meeting"])

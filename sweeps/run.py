@@ -25,6 +25,7 @@ from sweeps import receipt as receipts
 from sweeps.errors import UserError
 from sweeps.lease import Lease, LeaseHeld
 from sweeps.ledger import cost_kind, cost_record, digests, read_json
+from sweeps.machine import accelerators, limit_threads, peak_mebibytes
 from sweeps.plan import Cell
 from sweeps.signature import PRESENTATION, inputs, training_signature
 from sweeps.stages import StageStore, write_atomically
@@ -193,7 +194,7 @@ def _run(job: Job) -> None:
             log.confusion(frame["gold"].tolist(), frame["prediction"].tolist(), summary["labels"])
     seconds = time.monotonic() - begun
     receipt["attempts"][-1]["ended"] = time.time()
-    receipt["hardware"]["accelerators"] = _accelerators()
+    receipt["hardware"]["accelerators"] = accelerators()
     write_atomically(folder / "receipt.json", json.dumps(receipt, indent=1))
     done = {
         "signature": job.signature,
@@ -203,7 +204,7 @@ def _run(job: Job) -> None:
         "files": digests(folder, RUN_FILES),
         "stages": stages.used,
         "cost_kind": cost_kind(config),
-        "cost": cost_record(config, seconds, seconds - train_seconds, _peak_mebibytes()),
+        "cost": cost_record(config, seconds, seconds - train_seconds, peak_mebibytes()),
     }
     write_atomically(folder / "done.json", json.dumps(done, indent=1))
     (folder / "progress.json").unlink(missing_ok=True)
@@ -235,10 +236,28 @@ def prepare(
 ) -> tuple[Any, Any]:
     """Data object and method of a config, ready for the method's own training; arguments as of ``_trained``."""
     data, method = build(actual)
+    if config.get("sources"):
+        data.take_authors(_authors(config["sources"], actual["sources"], stages, progress))
     data.prepare(stages, progress.phase("prepare"))
     method.attach(data)
     _start(method, data, config, actual, stages, progress)
     return data, method
+
+
+def _authors(
+    config: Mapping[str, Any], actual: Mapping[str, Any], stages: StageStore, progress: PhaseFile
+) -> dict[str, Any]:
+    """Source models by name, each from the stage of its own training; arguments as of ``_trained``, by name."""
+    from lightning_modules.authors import Author
+
+    found = {}
+    for name, source in config.items():
+        weights = _trained(source, training_signature(source), stages, progress, None, actual=actual[name])
+        data, method = build(actual[name])
+        method.attach(data)
+        method.load_weights(weights)
+        found[name] = Author(name, method.network)
+    return found
 
 
 def _start(
@@ -351,15 +370,6 @@ class PhaseFile:
         return update
 
 
-def limit_threads(threads: int) -> None:
-    """Fixes the number of threads, which decides the order of sums and so belongs to the science at CPU scales."""
-    import torch
-
-    torch.set_num_threads(threads)
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-
 def to_yaml(config: Mapping[str, Any]) -> str:
     """The resolved config as YAML."""
     import yaml
@@ -371,18 +381,6 @@ def _write_parquet(frame: Any, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     frame.to_parquet(temporary, index=False)
     os.replace(temporary, path)
-
-
-def _peak_mebibytes() -> float:
-    import resource
-
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-
-
-def _accelerators() -> list[str]:
-    import torch
-
-    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
 def main() -> int:

@@ -52,8 +52,10 @@ def check(config: Mapping[str, Any]) -> None:
         raise UserError(_reason(error)) from error
     except (ValueError, TypeError) as error:
         raise UserError(str(error).split("\n")[0]) from error
+    for source in (config.get("sources") or {}).values():
+        check({**config, "base": None, "sources": None, **source})
     if config.get("base") is not None:
-        check({**config, "base": None, **config["base"]})
+        check({**config, "base": None, "sources": None, **config["base"]})
 
 
 def _reason(error: Exception) -> str:

@@ -62,6 +62,12 @@ GOES_WITH = {
         ("base", f"countdown_{name}"): ("evaluation=policy", "model=tiny_decoder", "data=countdown", "method=grpo")
         for name in ("pretrained", "warmup", "amft")
     },
+    ("method", "infifpo"): ("evaluation=text", "experiment=skills_smoke"),
+    **{
+        (group, name): ("evaluation=text", "experiment=skills_smoke")
+        for group, name in OPTIONS
+        if group in ("base", "data", "model") and name.startswith("skill")
+    },
 }
 """What an option needs beside it."""
 

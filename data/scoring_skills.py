@@ -1,0 +1,10 @@
+"""Scores of the world of skills (``data.worlds.skill_data``): success in each skill."""
+
+from __future__ import annotations
+
+from data.column_scores import Score, mean_of
+
+SKILL_SCORES: tuple[Score, ...] = tuple(
+    mean_of(f"{skill}_success") for skill in ("arithmetic", "strings", "facts", "programs", "style")
+)
+"""Columns of ``SkillData.frame``; success over all, reward and response length are scores of every text."""

@@ -1,0 +1,130 @@
+"""The world of skills as a data object: demonstrations to train on, questions to answer, exact scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from data.artifacts import Stages
+from data.batches import StepLoader
+from data.records.episodes import Problem
+from data.records.texts import Completion, Demonstration
+from data.worlds.skills import EVEN, SKILLS, SkillWorld
+
+
+class SkillData:
+    """Problems of ``SkillWorld`` with the answers that were drawn with them.
+
+    Args:
+        seed: order of the training batches.
+        name: what the data are called in tables.
+        batch_size: items per training step.
+        train_size: training problems.
+        test_size: test problems, the skills in turn, the same for every mix.
+        mix: share of each skill among the training problems; a skill that is left out has none.
+        facts, lexicon, world_seed: see ``SkillWorld``.
+
+    Attributes:
+        collate, start_step, count_tokens: set by whoever trains; see ``modules.RelationData``.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        batch_size: int,
+        train_size: int,
+        test_size: int,
+        name: str = "skills",
+        mix: Mapping[str, float] = EVEN,
+        facts: int = 200,
+        lexicon: int = 120,
+        world_seed: int = 0,
+    ) -> None:
+        for key, value in (("batch_size", batch_size), ("train_size", train_size), ("test_size", test_size)):
+            if value < 1:
+                raise ValueError(f"data.{key} must be at least 1, got {value}")
+        self.name = name
+        self.seed = int(seed)
+        self.batch_size = int(batch_size)
+        self.train_size = int(train_size)
+        self.test_size = int(test_size)
+        self.world = SkillWorld(seed=world_seed, facts=facts, lexicon=lexicon, mix=mix)
+        self.collate: Callable[[list[Any]], Any] | None = None
+        self.count_tokens: Callable[[str], int] | None = None
+        self.start_step = 0
+        self._problems: dict[str, list[Problem]] = {}
+
+    def prepare(self, stages: Stages, progress: Callable[[int, int], None] | None = None) -> None:
+        """Nothing: problems are drawn when they are asked for."""
+
+    def problems(self, split: str) -> list[Problem]:
+        """Problems of train (drawn from ``mix``), or of another split (the skills in turn)."""
+        if split not in self._problems:
+            if split == "train":
+                found = [self.world.problem("train", index) for index in range(self.train_size)]
+            else:
+                wanted = {"dev": "validation"}.get(split, split)
+                found = [
+                    self.world.problem(wanted, index, skill=SKILLS[index % len(SKILLS)])
+                    for index in range(self.test_size)
+                ]
+            self._problems[split] = found
+        return self._problems[split]
+
+    def items(self, split: str, limit: int | None = None) -> Sequence[Any]:
+        """Demonstrations of a split; with ``limit`` the first so many, which hold the skills in equal parts."""
+        return [Demonstration(one.id, one.prompt, one.answer) for one in self.problems(split)[:limit]]
+
+    def examples(self, split: str, limit: int | None = None) -> tuple[str, ...]:
+        """Ids of a split."""
+        return tuple(problem.id for problem in self.problems(split)[:limit])
+
+    def frame(self, completions: Sequence[Completion]) -> pd.DataFrame:
+        """One row for each prompt: means over its responses, exactly graded.
+
+        Columns: example_id, skill, response (the first one), success, reward, response_tokens, finished, and one per
+        skill (``arithmetic_success``, ...) without a value in the rows of the others.
+        """
+        known = {one.id: one for split in ("test", "dev") for one in self.problems(split)}
+        rows: dict[str, list[tuple[Completion, float, float]]] = {}
+        for one in completions:
+            grade = self.world.grade(known[one.example_id], one.response)
+            rows.setdefault(one.example_id, []).append((one, float(grade.solved), grade.reward))
+        found = []
+        for identifier, graded in rows.items():
+            count, skill = len(graded), known[identifier].task
+            success = sum(solved for _, solved, _ in graded) / count
+            found.append(
+                {
+                    "example_id": identifier,
+                    "skill": skill,
+                    "response": graded[0][0].response,
+                    "success": success,
+                    "reward": sum(reward for *_, reward in graded) / count,
+                    "response_tokens": sum(one.tokens for one, *_ in graded) / count,
+                    "finished": sum(one.finished for one, *_ in graded) / count,
+                    **{f"{name}_success": success if name == skill else float("nan") for name in SKILLS},
+                }
+            )
+        return pd.DataFrame(found)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training steps in one pass over train; the last one may be smaller."""
+        return -(-len(self.items("train")) // self.batch_size)
+
+    def train_dataloader(self) -> StepLoader:
+        """Batches from ``start_step`` on; ``ValueError`` before ``collate`` is set."""
+        if self.collate is None:
+            raise ValueError("data.collate must be set to the method's collate before train_dataloader is called")
+        return StepLoader(
+            self.items("train"),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            collate=self.collate,
+            length=lambda item: len(item.prompt),
+            start_step=self.start_step,
+        )

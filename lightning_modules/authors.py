@@ -1,0 +1,79 @@
+"""Trained models that write preference candidates and score texts: the sources and the pivot of InfiFPO."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data.records.texts import Completion
+from lightning_modules.dpo import parameters_digest
+from lightning_modules.generation import Sampler, complete
+from lightning_modules.networks.language_model import LanguageModel, WorldCodec
+from lightning_modules.scoring_sources import Source
+
+
+class WorldTokenizer:
+    """A world's vocabulary as ``scoring_sources.Tokenizer``."""
+
+    prefix = b""
+
+    def __init__(self, vocabulary: Any) -> None:
+        self.vocabulary = vocabulary
+        self.bos: int = vocabulary.start
+        self.eos: int = vocabulary.end
+
+    def encode(self, text: str, *, start: bool = True) -> list[int]:
+        """Ids without start and end."""
+        ids: list[int] = self.vocabulary.encode(text)
+        return ids
+
+    def pieces(self, ids: Sequence[int]) -> list[bytes]:
+        """Bytes of every id."""
+        return [self.vocabulary.pieces[index].encode() for index in ids]
+
+
+class Author:
+    """A trained language model by name.
+
+    Args:
+        name: what tables and alarms call it.
+        model: its weights, with the closed vocabulary of a generated world.
+
+    Attributes:
+        identity: digests of weights and tokenizer: names what it wrote and scored.
+    """
+
+    def __init__(self, name: str, model: LanguageModel) -> None:
+        if not isinstance(model.codec, WorldCodec):
+            raise ValueError(f"{name} has a tokenizer of its own kind: authors are models of generated worlds so far")
+        self.name = name
+        self.model = model
+        self.tokenizer = WorldTokenizer(model.codec.vocabulary)
+        spelt = "\x1f".join(model.codec.vocabulary.pieces).encode()
+        self.identity: Mapping[str, str] = {
+            "weights": parameters_digest(model),
+            "tokenizer": hashlib.sha256(spelt).hexdigest(),
+        }
+
+    def write(
+        self, items: Sequence[Any], *, copies: int, temperature: float, max_tokens: int, seed: int
+    ) -> list[Completion]:
+        """``copies`` responses to every prompt; authors that differ draw different random numbers."""
+        own = int.from_bytes(hashlib.sha256(f"{self.name} {seed}".encode()).digest()[:7], "big")
+        sampler = Sampler(max_tokens=max_tokens, temperature=temperature)
+        return complete(self.model, items, sampler, copies=copies, seed=own)
+
+    def source(self) -> Source:
+        """As a scorer; the network is in evaluation mode from now on."""
+        self.model.eval()
+        network = self.model.network
+
+        def logits(ids: Tensor) -> Tensor:
+            with torch.no_grad():
+                return network.lm_head(network.hidden(ids.to(self.model.device))).cpu()
+
+        return Source(self.name, logits, self.tokenizer, network.limit, self.identity)
