@@ -195,9 +195,7 @@ class InstructionData:
         success (right digits), style, finished, response_tokens; all means over the responses to a prompt. ``response``
         is the first of them.
         """
-        known = {
-            problem.id: problem for split in _SPLITS for problem in self._problems(split)
-        }
+        known = {problem.id: problem for split in _SPLITS for problem in self._problems(split)}
         rows = []
         for reading in readings:
             problem = known[reading.example_id]

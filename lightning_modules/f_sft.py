@@ -1,7 +1,7 @@
 """f-SFT (arXiv 2507.00018): demonstrations weighted by how far the policy has moved from where it started.
 
-Departures: the paper's printed losses are unknown; this is the reconstruction of ``losses.f_sft``, and how V is fixed is
-a choice. The reference is a frozen copy of the policy at the start, one more forward pass a step.
+Departures: the paper's printed losses are unknown; this is the reconstruction of ``losses.f_sft``, and how V is fixed
+is a choice. The reference is a frozen copy of the policy at the start, one more forward pass a step.
 """
 
 from __future__ import annotations

@@ -80,7 +80,9 @@ class PolicyProbe(GridModule):
         texts = self.network.codec.texts(rows)
         logps = rollouts.logps.double().sum(-1).tolist()
         written = [
-            Completion(probes[row // self.samples].id, row % self.samples, text, lengths[row], finished[row], logps[row])
+            Completion(
+                probes[row // self.samples].id, row % self.samples, text, lengths[row], finished[row], logps[row]
+            )
             for row, text in enumerate(texts)
         ]
         with evaluating(self.network):

@@ -31,6 +31,9 @@ GOES_WITH = {
     ("method", "sft"): ("evaluation=text",),
     ("method", "dpo"): ("evaluation=text",),
     ("method", "ipo"): ("evaluation=text",),
+    **{("method", name): ("evaluation=text",) for name in ("f_sft", "sft_kl", "neftune", "policy_probe")},
+    ("method", "value_probe"): ("evaluation=text",),
+    **{("base", f"policy_{name}"): ("experiment=instruction_policies",) for name in ("base", "sft", "dpo")},
 }
 """What an option needs beside it."""
 
