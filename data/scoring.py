@@ -20,6 +20,7 @@ from data.column_scores import COLUMN_SCORES, Score, ratio, share_of_sums
 from data.relations import SEMEVAL_LABELS, SEMEVAL_RELATIONS
 from data.scoring_policies import POLICY_SCORES
 from data.scoring_tabular import TABULAR_SCORES
+from data.scoring_values import VALUE_SCORES
 from data.slices import SLICES, on_slice
 
 INVALID = ""
@@ -152,6 +153,7 @@ SCORES: dict[str, Score] = {
         *(on_slice(score, name) for score in (_ACCURACY, _MICRO_F1, _TACRED_MICRO_F1) for name in SLICES),
         *TABULAR_SCORES,
         *POLICY_SCORES,
+        *VALUE_SCORES,
     )
 }
 """Scores by name."""

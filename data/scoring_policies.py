@@ -10,4 +10,4 @@ POLICY_SCORES: tuple[Score, ...] = (
     mean_of("knowledge_nll", percent=False, higher_is_better=False),
     mean_of("demonstration_log_ratio", percent=False),
 )
-"""KL to the base and the likelihood of demonstrations are those of ``scoring_tabular``, the rest of ``column_scores``."""
+"""KL to the base and likelihood of demonstrations are those of ``scoring_tabular``, the rest of ``column_scores``."""
