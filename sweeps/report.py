@@ -37,6 +37,7 @@ def write_table(selection: Selection) -> int:
     from rich.console import Console
 
     from sweeps.renderers import render, write_figure
+    from sweeps.renderers.value_curves import write as write_curves
 
     console = Console()
     written = receipt_of(selection)
@@ -45,7 +46,9 @@ def write_table(selection: Selection) -> int:
     folder = selection.ledger.outputs / "sweeps" / selection.name
     for name, text in texts(table).items():
         write_atomically(folder / name, text)
-    figures = digests(folder, sorted(path.name for path in write_figure(table, folder)))
+    examples = selection.ledger.examples
+    curves = write_curves({row: list(map(examples, runs.values())) for row, runs in written["rows"].items()}, folder)
+    figures = digests(folder, sorted(path.name for path in (*write_figure(table, folder), *curves)))
     write_atomically(folder / "receipt.json", json.dumps({**written, "figures": figures}, indent=1))
     say(f"files: {folder}/table.md, .tex, .csv, .html and figures")
     if selection.definition.full:
