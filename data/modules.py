@@ -47,7 +47,7 @@ class RelationData(lightning.LightningDataModule):
 
     Attributes:
         collate: turns a list of prompts into a training batch; set before ``train_dataloader``.
-        count_tokens: tokens of a text, for ``prompt.budget``; a method sets it in ``attach``.
+        count_tokens: tokens of a text, for ``prompt.budget`` and ``bucket``; a method sets it in ``attach``.
         start_step: first step that ``train_dataloader`` gives.
         dropped_neighbours: by split, how many neighbours the budget left out of its prompts.
         dropped: by split, ids of the train examples that were left out because their sentence recurs there.
@@ -224,6 +224,10 @@ class RelationData(lightning.LightningDataModule):
         """Training steps in one pass over train; the last one may be smaller."""
         return -(-len(self.examples("train")) // self.batch_size)
 
+    def _length(self, prompt: Prompt) -> int:
+        """Tokens, where the method has said how they are counted: characters tell them too badly to pad little."""
+        return self.count_tokens(prompt.text) if self.count_tokens else len(prompt.text)
+
     def train_dataloader(self) -> StepLoader:
         """Batches from ``start_step`` on; ``ValueError`` before ``collate`` is set."""
         if self.collate is None:
@@ -233,6 +237,6 @@ class RelationData(lightning.LightningDataModule):
             batch_size=self.batch_size,
             seed=self.seed,
             collate=self.collate,
-            length=(lambda prompt: len(prompt.text)) if self.bucket else None,
+            length=self._length if self.bucket else None,
             start_step=self.start_step,
         )

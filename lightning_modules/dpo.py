@@ -7,14 +7,13 @@ computed once, by the forward pass of the training, as a stage that cells share.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from data.records.texts import Completion, PreferencePair
 from data.sources import digest_of
@@ -22,6 +21,7 @@ from lightning_modules.base import GridModule, Progress
 from lightning_modules.generation import Sampler, Sampling, complete, evaluating
 from lightning_modules.losses.dpo import PreferenceLoss
 from lightning_modules.losses.logps import SequenceLogps, normalise, sequence_logps
+from lightning_modules.networks.fingerprint import parameters_digest
 from lightning_modules.networks.language_model import LanguageModel, LanguageModelConfig, build_language_model
 from lightning_modules.networks.token_batch import TokenBatch, padded_batch, shared_prompt_batch
 
@@ -229,12 +229,3 @@ class Dpo(GridModule):
         values = normalise(logps.sums, logps.lengths) if self.length_normalised else logps.sums
         chosen, rejected = values.chunk(2)
         return chosen, rejected
-
-
-def parameters_digest(module: nn.Module) -> str:
-    """SHA-256 over names, types, shapes and values of all parameters, in hexadecimal."""
-    found = hashlib.sha256()
-    for name, value in module.named_parameters():
-        found.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
-        found.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-    return found.hexdigest()

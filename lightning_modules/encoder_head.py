@@ -76,6 +76,10 @@ class EncoderHead(GridModule):
             self.network = _Classifier(self.model.build_encoder(), len(self.labels), self.dropout)
         data.count_tokens = lambda text: len(self.network.encoder.ids([text])[0])
 
+    def prepare(self, data: Any, stages: Any, progress: Progress | None = None) -> None:
+        """Share the output of the encoder's frozen layers on the training prompts as a stage."""
+        self.network.encoder.remember([prompt.text for prompt in data.prompts("train")], stages, progress)
+
     def _collate_prompts(self, items: list[Prompt]) -> dict[str, Tensor]:
         rows = self.network.encoder.ids([prompt.text for prompt in items])
         limit = self.network.encoder.limit
@@ -104,7 +108,8 @@ class EncoderHead(GridModule):
             self.network.to("cuda")
         self.network.eval()
         prompts: list[Prompt] = data.prompts(split, limit)
-        order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index].text))
+        lengths = [data.count_tokens(prompt.text) for prompt in prompts]
+        order = sorted(range(len(prompts)), key=lambda index: -lengths[index])
         found: dict[int, str] = {}
         device = self.network.head.weight.device
         for start in range(0, len(order), self.predict_batch):

@@ -74,6 +74,11 @@ class RelationGenerator(GridModule):
         self.labels = tuple(data.labels)
         data.count_tokens = self.network.count_tokens
 
+    def prepare(self, data: Any, stages: Any, progress: Progress | None = None) -> None:
+        """Let the network share, as a stage, what it need not compute at every pass over the training prompts."""
+        if self.trains:
+            self.network.remember([prompt.text for prompt in data.prompts("train")], stages, progress)
+
     def collate(self, items: list[Prompt]) -> dict[str, Tensor]:
         """Prompts and their gold labels as tensors."""
         return self.network.collate([prompt.text for prompt in items], [prompt.target for prompt in items])
@@ -93,7 +98,8 @@ class RelationGenerator(GridModule):
             self.network.to("cuda")
         self.network.eval()
         prompts: list[Prompt] = data.prompts(split, limit)
-        order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index].text))
+        lengths = [self.network.count_tokens(prompt.text) for prompt in prompts]
+        order = sorted(range(len(prompts)), key=lambda index: -lengths[index])
         answers: dict[int, tuple[str, str]] = {}
         for start in range(0, len(order), self.predict_batch):
             chosen = order[start : start + self.predict_batch]

@@ -148,6 +148,7 @@ def run(
     from sweeps import engines
     from sweeps.display import say
     from sweeps.driver import drive
+    from sweeps.forecast import running_order
     from sweeps.run import Job
     from sweeps.schema import check_in_worker
     from sweeps.watch import Live
@@ -161,7 +162,7 @@ def run(
     check_in_worker([cell.config for cell in missing])
     jobs = [
         Job.of(cell, ledger.outputs, sweep=sweep, paper=paper, rows=tuple(dict.fromkeys(rows[cell.signature])))
-        for cell in missing
+        for cell in running_order(missing, ledger)
     ]
     with Live(missing, ledger) as live:
         outcome = drive(jobs, engine, ledger.stages, retries=int(first["engine"].get("retries", 2)), watch=live.update)

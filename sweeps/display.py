@@ -91,10 +91,8 @@ def lines(plan: Forecast, shared: int = 0) -> list[str]:
     found = []
     for stage in plan.stages:
         cost = f"built once, {_range(stage.cost)} s" if stage.cost else stage.state
-        found.append(
-            f"{stage.what} {stage.key if stage.known else '-'}: shared by {stage.shared_by} "
-            f"cell{'s' if stage.shared_by > 1 else ''}, {cost}"
-        )
+        name = stage.what if stage.kind != "training" else f"{stage.what} {stage.key if stage.known else '-'}"
+        found.append(f"{name}: shared by {stage.shared_by} cell{'s' if stage.shared_by > 1 else ''}, {cost}")
     remarks: dict[str, list[CellForecast]] = {}
     for one in plan.cells:
         for remark in one.remarks:

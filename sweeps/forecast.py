@@ -16,6 +16,12 @@ from typing import Any
 from sweeps.lease import alive
 from sweeps.ledger import Cost, Ledger, trains
 from sweeps.plan import Cell, bases, unique
+from sweeps.signature import hash_of
+
+_NOT_RETRIEVED = frozenset({"batch_size", "bucket", "seed", "prompt", "cost"})
+"""Keys of a data config that do not decide what its retriever finds."""
+
+_SHORT = 60.0  # seconds: a cell that is not worth waiting for with the long ones
 
 
 @dataclass(frozen=True)
@@ -46,11 +52,13 @@ class CellForecast:
 
 @dataclass(frozen=True)
 class SharedStage:
-    """A training that several cells need: base weights, or weights that are evaluated in several ways.
+    """A product that several cells need: base weights, weights that are evaluated in several ways, neighbour lists.
 
-    ``known`` is False where its key cannot be told because an input is not on this machine.
+    ``known`` is False where its key cannot be told: an input is not on this machine, or, as with neighbour lists, the
+    product is named by what it is made of and that is read only when it is built.
     """
 
+    kind: str
     key: str
     known: bool
     what: str
@@ -80,6 +88,17 @@ class Forecast:
     def open_cells(self) -> int:
         """Cells that are still to run."""
         return sum(one.state != "done" for one in self.cells)
+
+
+def running_order(cells: Sequence[Cell], ledger: Ledger) -> list[Cell]:
+    """The order in which cells are started: short ones as the table has them, to show something soon, then the longest.
+
+    With the longest at the end, all workers but one would wait for the last cell.
+    """
+    seconds = {cell.signature: ledger.cost(cell).seconds for cell in cells}
+    short = [cell for cell in cells if seconds[cell.signature] <= _SHORT]
+    rest = [cell for cell in cells if seconds[cell.signature] > _SHORT]
+    return [*short, *sorted(rest, key=lambda cell: -seconds[cell.signature])]
 
 
 def forecast(cells: Sequence[Cell], ledger: Ledger, drifted: Mapping[str, Cell], machine: Machine) -> Forecast:
@@ -142,11 +161,7 @@ def _work(
 
 
 def shared_stages(found: Sequence[CellForecast], ledger: Ledger) -> tuple[SharedStage, ...]:
-    """Trainings of which a plan's cells share the result, in the order in which they are needed.
-
-    Stages on the data side (embeddings, neighbours, mixes) are named by what they hold, which is known only when they
-    are built; ``papergrid stages`` lists those.
-    """
+    """What a plan's cells share: products of the data side, then trainings in the order in which they are needed."""
     configs: dict[str, tuple[str, Mapping[str, Any]]] = {}
     users: dict[str, list[CellForecast]] = {}
     for one in found:
@@ -168,8 +183,43 @@ def shared_stages(found: Sequence[CellForecast], ledger: Ledger) -> tuple[Shared
         state = "done" if built else "building" if building else "missing" if waiting else "not needed"
         cost = ledger.training_cost(config) if waiting and not built else None
         known = not any(one.cell.absent for one in users[key])
-        stages.append(SharedStage(key, known, what, len(users[key]), state, cost))
-    return tuple(stages)
+        stages.append(SharedStage("training", key, known, what, len(users[key]), state, cost))
+    return (*retrievals(found), *stages)
+
+
+def retrievals(found: Sequence[CellForecast]) -> tuple[SharedStage, ...]:
+    """What several cells retrieve in common: indexes, embeddings and lists of neighbours or passages.
+
+    Their time is part of the cell that comes first, so they have no cost of their own here; done are they where a
+    finished cell used them.
+    """
+    users: dict[str, list[CellForecast]] = {}
+    names: dict[str, str] = {}
+    for one in found:
+        data = one.cell.config.get("data") or {}
+        retriever = data.get("retriever")
+        source = str((retriever or {}).get("_target_", "")).rpartition(".")[0]
+        if not retriever or source.rpartition(".")[2] in ("none", "random", "oracle"):
+            continue
+        corpus = {name: value for name, value in data.items() if name not in _NOT_RETRIEVED}
+        key = hash_of({"retriever": retriever, "corpus": corpus})
+        users.setdefault(key, []).append(one)
+        view = retriever.get("view", "sentence")
+        by = source.rpartition(".")[2] + ("" if view == "sentence" else f" ({view})")
+        names[key] = f"neighbours by {by} on {data.get('name', 'the data')}"
+    return tuple(
+        SharedStage(
+            "neighbours",
+            key,
+            False,
+            names[key],
+            len(cells),
+            "done" if any(one.state == "done" for one in cells) else "built by the first cell, unless they are there",
+            None,
+        )
+        for key, cells in users.items()
+        if len(cells) > 1
+    )
 
 
 def memory_fits(config: Mapping[str, Any], cost: Cost, machine: Machine) -> tuple[bool | None, str]:
@@ -247,7 +297,7 @@ def as_json(plan: Forecast, sweep: str, scale: str) -> dict[str, Any]:
         ],
         "stages": [
             {
-                "kind": "training",
+                "kind": stage.kind,
                 "key": stage.key if stage.known else None,
                 "what": stage.what,
                 "shared_by": stage.shared_by,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.lease import alive, owner
 from sweeps.plan import Cell
+from sweeps.shapes import peak_mebibytes
 from sweeps.signature import hash_of, science
 from sweeps.stages import MANIFEST, StageStore, sha256
 
@@ -204,7 +205,8 @@ def prior_cost(config: Mapping[str, Any], *, rest: bool = True, training: bool =
 
     Keys, all optional: ``start_seconds``, ``train_seconds_per_1000`` (rows), ``train_seconds_per_step``,
     ``predict_seconds``, ``predict_seconds_per_1000`` (examples), ``mebibytes``. Rows are those of ``data.cost.rows``,
-    cut by ``data.train_limit``; examples those of ``data.cost.test_rows``, cut by ``evaluation.limit``.
+    cut by ``data.train_limit``; examples those of ``data.cost.test_rows``, cut by ``evaluation.limit``. Memory follows
+    from the shapes of the method's network (``shapes.peak_mebibytes``); ``mebibytes`` counts where it states none.
     """
     figures, data, seconds = _figures(config), config.get("data") or {}, 0.0
     if rest:
@@ -216,7 +218,7 @@ def prior_cost(config: Mapping[str, Any], *, rest: bool = True, training: bool =
         seconds += figures.get("train_seconds_per_1000", 0.0) * training_size(config) / 1000
         batch = data.get("batch_size") or 1
         seconds += figures.get("train_seconds_per_step", 0.0) * training_size(config) / batch
-    memory = figures.get("mebibytes", 1000.0)
+    memory = peak_mebibytes(config) or figures.get("mebibytes", 1000.0)
     return Cost(seconds, seconds / 2, seconds * 2, memory, memory / 1.5, memory * 1.5, "prior")
 
 
@@ -269,13 +271,19 @@ def _without_seeds(value: Any) -> Any:
 
 
 def training_size(config: Mapping[str, Any]) -> float:
-    """Training rows that are seen, with repetition: what the time of a training is taken to be proportional to."""
+    """Training sentences that are read, with repetition: what the time of a training is taken to be proportional to.
+
+    A prompt that shows k neighbours counts as 1 + k sentences.
+    """
     data, trainer = config.get("data") or {}, config.get("trainer") or {}
     steps = trainer.get("max_steps")
     if isinstance(steps, (int, float)):
         return float(steps) * float(data.get("batch_size") or 1)
     rows, limit = float((data.get("cost") or {}).get("rows") or 1000), data.get("train_limit")
     rows = min(rows, float(limit)) if isinstance(limit, (int, float)) else rows
+    prompt = data.get("prompt") or {}
+    if prompt.get("neighbours", "none") != "none" and isinstance(prompt.get("k"), int):
+        rows *= 1 + prompt["k"]
     epochs = trainer.get("max_epochs")
     return rows * float(epochs if isinstance(epochs, (int, float)) else 1)
 

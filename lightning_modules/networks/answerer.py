@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.base import Optimiser
+from lightning_modules.base import Optimiser, Progress
 
 
 class AnswerScores(NamedTuple):
@@ -47,6 +47,10 @@ class Answerer(nn.Module, ABC):
     @abstractmethod
     def generate(self, prompts: Sequence[str], *, max_tokens: int) -> list[str]:
         """Greedy decoding until the end token or ``max_tokens``; text without special tokens."""
+
+    def remember(self, texts: Sequence[str], stages: Any, progress: Progress | None = None) -> None:
+        """Keep, as a stage, what training can compute of its prompts once and for all; nothing in most networks."""
+        return None
 
     def is_new(self, name: str) -> bool:
         """Whether a parameter started from random values rather than pre-trained ones."""

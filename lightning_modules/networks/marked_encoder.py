@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from transformers.masking_utils import create_bidirectional_mask
 
+from data.sources import digest_of
+from lightning_modules.base import Progress
 from lightning_modules.networks.answerer import pad
 from lightning_modules.networks.architecture import configuration
+from lightning_modules.networks.fingerprint import parameters_digest
+from lightning_modules.networks.frozen_states import FrozenStates, write_states
 
 TAGS = ("<e1>", "</e1>", "<e2>", "</e2>")
 """Entity tags, each one token. Prompts open with the sentence that is asked about, so its pair comes first."""
@@ -64,6 +69,7 @@ class MarkedEncoder(nn.Module):
         self.width: int = encoder.config.hidden_size
         self.layers = len(layers)
         self.limit: int = encoder.config.max_position_embeddings
+        self._remembered: FrozenStates | Callable[[], FrozenStates] | None = None
 
     def train(self, mode: bool = True) -> MarkedEncoder:
         """Frozen layers stay in evaluation: dropout in them would only be noise."""
@@ -76,12 +82,54 @@ class MarkedEncoder(nn.Module):
         rows: list[list[int]] = self.tokenizer(list(texts), verbose=False)["input_ids"]
         return rows
 
+    def remember(self, texts: Sequence[str], stages: Any, progress: Progress | None = None) -> None:
+        """Take what the frozen layers make of training texts from a stage, once ``collate`` first needs it.
+
+        Only on a CPU: a GPU computes two layers faster than it is given their output.
+        """
+        if len(self.frozen) == 1 or torch.cuda.is_available():
+            return
+
+        def load() -> FrozenStates:
+            rows = self.ids(texts)
+            key = {"weights": parameters_digest(self.frozen), "rows": digest_of(sorted(set(map(tuple, rows))))}
+            build = lambda into: write_states(rows, self._lower, into, progress)  # noqa: E731
+            return FrozenStates(stages.get("frozen_states", key, build))
+
+        self._remembered = load
+
+    @torch.no_grad()
+    def _lower(self, ids: Tensor) -> Tensor:
+        """Token ids (B, S) without padding -> states (B, S, D) above the frozen layers."""
+        states = self.encoder.embeddings(input_ids=ids)
+        for layer in self.encoder.encoder.layer[: len(self.frozen) - 1]:
+            states = layer(states, None)
+        return states
+
+    def _upper(self, states: Tensor, mask: Tensor) -> Tensor:
+        """States (B, S, D) above the frozen layers -> those of the top layer."""
+        # What the whole encoder makes of the mask, in the form that its attention takes.
+        attended = create_bidirectional_mask(config=self.encoder.config, inputs_embeds=states, attention_mask=mask)
+        for layer in self.encoder.encoder.layer[len(self.frozen) - 1 :]:
+            states = layer(states, attended)
+        return states
+
     def collate(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-        """Token ids -> ``input_ids`` and ``attention_mask`` (B, S), padded on the right."""
-        return {
+        """Token ids -> ``input_ids`` and ``attention_mask`` (B, S), padded on the right.
+
+        In training also ``lower`` (B, S, D), the output of the frozen layers, where it is remembered.
+        """
+        batch = {
             "input_ids": pad(rows, value=self.tokenizer.pad_token_id or 0),
             "attention_mask": pad([[1] * len(row) for row in rows], value=0),
         }
+        if self.training and self._remembered is not None:
+            if not isinstance(self._remembered, FrozenStates):
+                self._remembered = self._remembered()
+            lower = self._remembered.take(rows)
+            if lower is not None:
+                batch["lower"] = lower
+        return batch
 
     def read(self, batch: Mapping[str, Tensor]) -> Reading:
         """Encode a collated batch. ``ValueError`` for a prompt without both opening tags."""
@@ -89,7 +137,10 @@ class MarkedEncoder(nn.Module):
         is_head, is_tail = ids == self.tag_ids[0], ids == self.tag_ids[2]
         if not bool((is_head.any(-1) & is_tail.any(-1)).all()):
             raise ValueError("a prompt lacks <e1> or <e2>: this model reads sentences whose entities are tagged")
-        states = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        if "lower" in batch:
+            states = self._upper(batch["lower"], mask)
+        else:
+            states = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
         rows = torch.arange(len(ids), device=ids.device)
         pair = torch.cat([states[rows, is_head.int().argmax(-1)], states[rows, is_tail.int().argmax(-1)]], dim=-1)
         return Reading(states, mask.bool(), pair)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data.sources import locate_weights
-from lightning_modules.base import Optimiser
+from lightning_modules.base import Optimiser, Progress
 from lightning_modules.losses.logps import IGNORED
 from lightning_modules.networks.answerer import Answerer, AnswerScores, pad
 from lightning_modules.networks.label_vocabulary import END, PAD, START, LabelVocabulary
@@ -142,6 +142,10 @@ class MarkedAnswerer(Answerer):
     def depth(self, name: str) -> int:
         """Layers of the encoder above a parameter."""
         return self.encoder.depth(name)
+
+    def remember(self, texts: Sequence[str], stages: Any, progress: Progress | None = None) -> None:
+        """See ``Answerer.remember``: the output of the encoder's frozen layers."""
+        self.encoder.remember(texts, stages, progress)
 
     def count_tokens(self, text: str) -> int:
         """See ``Answerer.count_tokens``."""

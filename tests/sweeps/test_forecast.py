@@ -7,7 +7,7 @@ from made_outputs import CONFIG, begin, built, changed, finish, made_cell, stop
 
 from sweeps import forecast as forecasts
 from sweeps.display import duration, lines
-from sweeps.forecast import Machine, forecast
+from sweeps.forecast import Machine, forecast, running_order
 from sweeps.ledger import Ledger
 
 ROOMY = Machine(64000.0, None)
@@ -64,6 +64,38 @@ def test_a_chain_of_base_models_is_listed_innermost_first(tmp_path):
     plan = plan_of(tmp_path, [made_cell("a", config=config, needs=("inner", "outer", "t-a"))])
     assert [stage.key for stage in plan.stages] == ["inner", "outer"]
     assert plan.work == 130 + 60 + 60
+
+
+def test_what_cells_retrieve_in_common_is_listed_with_its_fan_out(tmp_path):
+    def cell(name, retriever, **data):
+        retriever = {"_target_": f"data.retrieval.{retriever}.R", "view": "sentence"}
+        return made_cell(name, config=changed(CONFIG, data={**CONFIG["data"], "retriever": retriever, **data}))
+
+    cells = [
+        cell("a", "sbert"),
+        cell("b", "sbert", batch_size=8),
+        cell("c", "bm25"),
+        cell("d", "sbert", files={"train": "other"}),
+        cell("e", "none"),
+        cell("f", "none"),
+    ]
+    (stage,) = plan_of(tmp_path, cells).stages
+    assert (stage.kind, stage.what, stage.shared_by) == ("neighbours", "neighbours by sbert on d", 2)
+    assert not stage.known
+    assert stage.state.startswith("built by the first cell") and stage.cost is None
+    finish(tmp_path, cells[1], finished=1, seconds=9)
+    (stage,) = plan_of(tmp_path, cells).stages
+    assert stage.state == "done"
+    assert lines(plan_of(tmp_path, cells))[0] == "neighbours by sbert on d: shared by 2 cells, done"
+
+
+def test_long_cells_start_before_middling_ones_and_short_ones_before_all(tmp_path):
+    def cell(name, epochs):  # 10 s, and 60 s for every pass
+        return made_cell(name, config=changed(CONFIG, trainer__max_epochs=epochs))
+
+    cells = [cell("middling", 2), cell("long", 9), cell("short", 0.5), cell("also middling", 2), cell("shorter", 0.1)]
+    order = [one.signature for one in running_order(cells, Ledger(tmp_path))]
+    assert order == ["short", "shorter", "long", "middling", "also middling"]
 
 
 def test_weights_that_several_evaluations_share_are_trained_once(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 from made_outputs import CONFIG, built, changed, finish, made_cell
 
 from sweeps import ledger as ledgers
-from sweeps.ledger import Ledger
+from sweeps.ledger import Ledger, training_size
 
 
 def test_prior_is_start_training_and_prediction(tmp_path):
@@ -96,3 +96,10 @@ def test_a_record_is_read_again_when_its_file_has_changed(tmp_path):
     assert ledger.record(path) == {"x": 1}
     path.write_text('{"x": 22}')
     assert ledger.record(path) == {"x": 22}
+
+
+def test_a_prompt_with_neighbours_counts_their_sentences():
+    plain = training_size(CONFIG)
+    shown = changed(CONFIG, data={**CONFIG["data"], "prompt": {"neighbours": "labelled", "k": 3}})
+    hidden = changed(CONFIG, data={**CONFIG["data"], "prompt": {"neighbours": "none", "k": 3}})
+    assert (training_size(shown), training_size(hidden)) == (4 * plain, plain)

@@ -1,0 +1,70 @@
+"""Memory from shapes: parameters as the networks have them, and memory that moves with what causes it."""
+
+import copy
+
+import pytest
+
+from sweeps.ledger import prior_cost
+from sweeps.plan import Composer, resolve
+from sweeps.shapes import peak_mebibytes, shape_of
+
+
+def config_of(*overrides):
+    return resolve(Composer().compose(overrides))[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "published"),
+    [
+        ("llama2_7b", 6_738_415_616),
+        ("mistral_7b_instruct", 7_241_732_096),
+        ("flan_t5_base", 247_577_856),
+        ("flan_t5_large", 783_150_080),
+        ("flan_t5_xl", 2_849_757_184),
+    ],
+)
+def test_parameters_are_those_that_the_models_publish(model, published):
+    assert shape_of(config_of(f"model={model}")["model"]).parameters == pytest.approx(published, rel=1e-3)
+
+
+@pytest.mark.parametrize("model", ["tiny_t5", "tiny_llama", "scratch_llama"])
+def test_parameters_are_those_of_the_network_itself(model):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    from lightning_modules.networks.architecture import configuration
+
+    described = config_of(f"model={model}")["model"]
+    kind = AutoModelForSeq2SeqLM if described["kind"] == "seq2seq" else AutoModelForCausalLM
+    with torch.device("meta"):
+        network = kind.from_config(configuration(described["architecture"], None))
+    counted = sum(parameter.numel() for parameter in network.parameters())
+    assert shape_of(described).parameters == pytest.approx(counted, rel=0.01)
+
+
+def test_four_bits_take_less_than_sixteen():
+    quantised = config_of("model=llama2_7b", "trainer=qlora")
+    whole = copy.deepcopy(quantised)
+    whole["method"]["model"]["quantisation"] = None
+    # 6.74 thousand million weights: 2 bytes each, or 0.57.
+    assert peak_mebibytes(whole) - peak_mebibytes(quantised) == pytest.approx(6738 * (2 - 0.57) / 1.048576, rel=0.01)
+
+
+def test_memory_grows_with_batch_and_with_training_alone():
+    small, large = config_of("data.batch_size=8"), config_of("data.batch_size=64")
+    assert peak_mebibytes(large) > peak_mebibytes(small) + 100
+    assert peak_mebibytes(config_of("method.tune=false")) < peak_mebibytes(small)
+    # AdamW and the gradient: twelve bytes for each trained weight.
+    frozen = config_of("data.batch_size=8", "model.frozen_layers=3")
+    layer = shape_of(small["model"]).layer_parameters * 12 / 2**20
+    assert peak_mebibytes(small) - peak_mebibytes(frozen) > layer
+
+
+def test_a_method_without_a_network_keeps_the_figure_of_its_config():
+    config = config_of("method=linear_svm")
+    assert peak_mebibytes(config) is None
+    assert prior_cost(config).mebibytes == config["method"]["cost"]["mebibytes"]
+
+
+def test_a_network_that_states_no_shape_is_not_guessed():
+    assert shape_of({"label": "remote"}) is None
