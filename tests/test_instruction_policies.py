@@ -31,6 +31,14 @@ def runs(tmp_path_factory):
     small = {
         "base": ("base=policy_base", "base.model.width=16"),
         "sft": ("base=policy_sft", "base.model.width=16", "base.base.model.width=16", "method@base.method=f_sft"),
+        "values": (
+            "base=policy_sft",
+            "base.model.width=16",
+            "base.base.model.width=16",
+            "method@base.method=f_sft",
+            "data=instruction_values",
+            "method=value_probe",
+        ),
         "dpo": (
             "base=policy_dpo",
             "base.model.width=16",
@@ -74,3 +82,11 @@ def test_every_example_has_all_measures(runs):
     frame = found["dpo"][1]
     assert len(frame) == 8 and not frame.isna().any().any()
     assert frame["example_id"].tolist() == found["base"][1]["example_id"].tolist()
+
+
+def test_values_are_read_from_the_same_weights(runs):
+    _, found = runs
+    cell, frame, scores = found["values"]
+    assert cell.needs[:2] == found["sft"][0].needs[:2]
+    assert {"separates", "return_correlation", "end_spread"} <= set(scores)
+    assert all(len(good) == len(bad) > 1 for good, bad in zip(frame.good_values, frame.corrupted_values, strict=True))
