@@ -18,10 +18,12 @@ import pandas as pd
 
 from data.column_scores import COLUMN_SCORES, Score, ratio, share_of_sums
 from data.relations import SEMEVAL_LABELS, SEMEVAL_RELATIONS
-from data.scoring_rag import RAG_SCORES
 from data.scoring_policies import POLICY_SCORES
+from data.scoring_probes import PROBE_SCORES
+from data.scoring_rag import RAG_SCORES
 from data.scoring_skills import SKILL_SCORES
 from data.scoring_tabular import TABULAR_SCORES
+from data.scoring_values import VALUE_SCORES
 from data.slices import SLICES, on_slice
 
 INVALID = ""
@@ -155,7 +157,9 @@ SCORES: dict[str, Score] = {
         *TABULAR_SCORES,
         *RAG_SCORES,
         *POLICY_SCORES,
+        *PROBE_SCORES,
         *SKILL_SCORES,
+        *VALUE_SCORES,
     )
 }
 """Scores by name."""

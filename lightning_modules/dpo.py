@@ -18,7 +18,7 @@ from torch import Tensor
 from data.records.texts import Completion, PreferencePair
 from data.sources import digest_of
 from lightning_modules.base import GridModule, Progress
-from lightning_modules.generation import Sampling, complete, evaluating
+from lightning_modules.generation import Sampler, Sampling, complete, evaluating
 from lightning_modules.losses.dpo import PreferenceLoss
 from lightning_modules.losses.logps import SequenceLogps, normalise, sequence_logps
 from lightning_modules.networks.fingerprint import parameters_digest
@@ -108,8 +108,18 @@ class Dpo(GridModule):
     def prepare(self, data: Any, stages: Any, progress: Progress | None = None) -> None:
         """Score the training pairs under the weights as they are now, or take them from the stage that did.
 
-        The stage is named by the weights and by the pairs' tokens, in whatever order the data give them.
+        The stage is named by the weights and by the pairs' tokens, in whatever order the data give them. Data that
+        want their pairs written on policy (``samples_pairs``) get them first, by the sampler that the data ask for.
         """
+        if getattr(data, "samples_pairs", False):
+            sampler = Sampler(max_tokens=data.max_tokens, temperature=data.temperature)
+            data.draw_pairs(
+                stages,
+                weights=parameters_digest(self.network),
+                write=lambda items: complete(
+                    self.network, items, sampler, copies=data.copies, seed=data.seed, progress=progress
+                ),
+            )
         pairs = sorted(set(self.scored_pairs(data)))
         texts = [self._ids([pair]) for pair in pairs]
         key = {"weights": parameters_digest(self.network), "texts": digest_of(texts)}

@@ -37,6 +37,7 @@ def write_table(selection: Selection) -> int:
     from rich.console import Console
 
     from sweeps.renderers import render, write_curves, write_figure
+    from sweeps.renderers.value_curves import write as write_value_curves
 
     console = Console()
     written = receipt_of(selection)
@@ -47,7 +48,12 @@ def write_table(selection: Selection) -> int:
         write_atomically(folder / name, text)
     runs = selection.ledger.outputs / "runs"
     logs = {row: [runs / name / "metrics.jsonl" for name in seeds.values()] for row, seeds in written["rows"].items()}
-    drawn = [*write_figure(table, folder), *write_curves(logs, selection.definition.curves, folder)]
+    examples = {row: list(map(selection.ledger.examples, seeds.values())) for row, seeds in written["rows"].items()}
+    drawn = [
+        *write_figure(table, folder),
+        *write_curves(logs, selection.definition.curves, folder),
+        *write_value_curves(examples, folder),
+    ]
     figures = digests(folder, sorted(path.name for path in drawn))
     write_atomically(folder / "receipt.json", json.dumps({**written, "figures": figures}, indent=1))
     say(f"files: {folder}/table.md, .tex, .csv, .html and figures")

@@ -26,7 +26,7 @@ from sweeps.errors import UserError
 from sweeps.lease import Lease, LeaseHeld
 from sweeps.ledger import cost_kind, cost_record, digests, read_json
 from sweeps.machine import accelerators, limit_threads, peak_mebibytes
-from sweeps.plan import Cell
+from sweeps.plan import Cell, bases
 from sweeps.signature import PRESENTATION, inputs, training_signature
 from sweeps.stages import StageStore, write_atomically
 
@@ -270,6 +270,10 @@ def _start(
 ) -> None:
     """Brings an attached method to where its own training begins: the weights of its base, then what it prepares."""
     if config.get("base") is not None:
+        if hasattr(method, "load_origin"):  # it compares its base with what that base's own chain began with
+            first = bases(config)[0]
+            built = _trained(first, training_signature(first), stages, progress, None, actual=bases(actual)[0])
+            method.load_origin(built)
         name = training_signature(config["base"])
         method.load_weights(_trained(config["base"], name, stages, progress, None, actual=actual["base"]))
     if hasattr(method, "prepare"):

@@ -28,7 +28,7 @@ def test_amft_main_at_smoke_scale(tmp_path):
     assert done.returncode == 0, done.stdout[-3000:]
     folder = outputs / "sweeps" / "amft-main-smoke"
     receipt = json.loads((folder / "receipt.json").read_text())
-    assert {"curves.png", "curves.svg"} <= set(receipt["figures"])
+    assert {"training_curves.png", "training_curves.svg"} <= set(receipt["figures"])
     frames = {
         row: pd.read_parquet(outputs / "runs" / next(iter(seeds.values())) / "examples.parquet")
         for row, seeds in receipt["rows"].items()

@@ -68,6 +68,9 @@ GOES_WITH = {
         for group, name in OPTIONS
         if group in ("base", "data", "model") and name.startswith("skill")
     },
+    **{("method", name): ("evaluation=text",) for name in ("f_sft", "sft_kl", "neftune", "policy_probe")},
+    ("method", "value_probe"): ("evaluation=text",),
+    **{("base", f"policy_{name}"): ("experiment=instruction_policies",) for name in ("base", "sft", "dpo")},
 }
 """What an option needs beside it."""
 
