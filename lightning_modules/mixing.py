@@ -313,8 +313,9 @@ class Mixing(GridModule):
         """How the optimiser stands; ``None`` before its first step. A parameter keeps its place whatever its group."""
         optimizer = self.optimizers(use_pl_optimizer=False)
         groups = optimizer.param_groups  # type: ignore[union-attr]
-        states = [optimizer.state.get(parameter) for parameter in self._tuned()]  # type: ignore[union-attr]
-        if not all(states):
+        found = [optimizer.state.get(parameter) for parameter in self._tuned()]  # type: ignore[union-attr]
+        states = [state for state in found if state]
+        if len(states) < len(found):
             return None
         return AdamView(
             [state["exp_avg"] for state in states],

@@ -64,7 +64,7 @@ GOES_WITH = {
     },
     ("method", "infifpo"): ("evaluation=text", "experiment=skills_smoke"),
     **{
-        (group, name): ("evaluation=text", "experiment=skills_smoke")
+        (group, name): ("evaluation=text", "experiment=skills_smoke", "method=sft")
         for group, name in OPTIONS
         if group in ("base", "data", "model") and name.startswith("skill")
     },

@@ -136,7 +136,7 @@ class SkillPairs(SkillData):
             reward = self.world.grade(known[row["example_id"]], text).reward
             candidates[row["example_id"]].append(Candidate(row["author"], text, reward))
         choices = {
-            one.id: choose(one.id, one.prompt, candidates[one.id], pivot=self.pivot, seed=self.sampling["seed"])
+            one.id: choose(one.id, one.prompt, candidates[one.id], pivot=self.pivot, seed=int(self.sampling["seed"]))
             for one in prompts
         }
         found = {identifier: choice for identifier, choice in choices.items() if choice is not None}
