@@ -172,7 +172,9 @@ def test_bad_settings_are_refused_by_name(settings, named):
 
 
 DRIVER = """
-import sys
+import signal, sys
+# Tests that run in the background inherit an ignored Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path[:0] = [{root!r}, {here!r}]
 from pathlib import Path
 from engine_cells import job, scripted
