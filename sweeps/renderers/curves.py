@@ -8,10 +8,11 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from sweeps.renderers import wording
+from sweeps.renderers.drawing import BAD, GOOD, GRID, INK, OPEN, PAPER, SOFT, without_frame
 from sweeps.table import Table
 
 _ROW = re.compile(r"(?P<curve>.+), k=(?P<k>\d+)")
-_COLOURS = ("#1f5fa8", "#b3261e", "#1a7f3c", "#a87700", "#6b3fa0", "#00808a", "#8a929c", "#1c1e21")
+_COLOURS = (PAPER, BAD, GOOD, OPEN, "#6b3fa0", "#00808a", SOFT, INK)
 _MARKERS = "osD^vPX*"
 _PANELS = 2  # the main column, and the one beside it
 
@@ -58,9 +59,8 @@ def curves(table: Table) -> Figure | None:
         axes.minorticks_off()
         axes.set_xlabel("passages shown (k)")
         axes.set_title(f"{wording.heading(table.columns[column])}, {table.level:.0%} interval", loc="left", fontsize=10)
-        axes.grid(color="#e4e7eb", lw=0.8)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        axes.grid(color=GRID, lw=0.8)
+        without_frame(axes)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="center left", bbox_to_anchor=(0.93, 0.5), frameon=False, fontsize=8)
     return figure

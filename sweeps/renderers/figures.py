@@ -1,47 +1,24 @@
 """Figures of a table: the rows of its main column and the claims, each as dots with their intervals (PNG and SVG)."""
 
-import io
-import textwrap
 from pathlib import Path
-from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from sweeps.renderers import wording
 from sweeps.renderers.curves import curves
+from sweeps.renderers.drawing import BAD, GOOD, GRID, INK, OPEN, PAPER, SOFT, broken, save, without_frame
 from sweeps.table import Table
 
-INK, SOFT, PAPER = "#1c1e21", "#8a929c", "#1f5fa8"
 # Shape and colour both tell the verdict.
-LOOKS = {"holds": ("o", "#1a7f3c"), "fails": ("X", "#b3261e"), "undecided": ("s", "#a87700")}
-_FONT: dict[Any, Any] = {
-    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 10, "svg.hashsalt": "papergrid",
-    "svg.fonttype": "path",
-}
+LOOKS = {"holds": ("o", GOOD), "fails": ("X", BAD), "undecided": ("s", OPEN)}
 _LABEL = 38  # characters of a label before it is broken
 
 
 def write(table: Table, folder: Path) -> list[Path]:
     """Writes rows, claims and curves (over k) as .png and .svg; leaves out a figure that would be empty."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    with matplotlib.rc_context(_FONT):
-        for name, figure in (("rows", rows(table)), ("claims", claims(table)), ("curves", curves(table))):
-            if figure is None:
-                continue
-            for suffix, canvas, metadata in (
-                ("png", FigureCanvasAgg, {"Software": None}), ("svg", FigureCanvasSVG, {"Date": None, "Creator": None}),
-            ):
-                drawn = io.BytesIO()
-                canvas(figure).print_figure(drawn, format=suffix, dpi=160, metadata=metadata, bbox_inches="tight")
-                path = folder / f"{name}.{suffix}"
-                path.write_bytes(drawn.getvalue())
-                written.append(path)
-    return written
+    drawn = {"rows": rows, "claims": claims, "curves": curves}
+    return save({name: lambda draw=draw: draw(table) for name, draw in drawn.items()}, folder)
 
 
 def rows(table: Table) -> Figure | None:
@@ -60,7 +37,7 @@ def rows(table: Table) -> Figure | None:
     axes.set_xlabel(f"{wording.heading(column)}, {table.level:.0%} interval (number of seeds in brackets)")
     unique = dict(reversed([*zip(*reversed(axes.get_legend_handles_labels()), strict=True)]))
     axes.legend(unique.values(), unique.keys(), loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    axes.set_title(_broken(table.title, 48), loc="left", fontsize=11, fontweight="bold")
+    axes.set_title(broken(table.title, 48), loc="left", fontsize=11, fontweight="bold")
     return figure
 
 
@@ -84,25 +61,20 @@ def claims(table: Table) -> Figure | None:
                       va="center", color=colour, fontsize=9)
     names = sorted({wording.heading(wording.column_of(table, result.claim.column)) for result in shown})
     axes.set_xlabel(f"difference in {' or '.join(names)}, {table.level:.0%} interval")
-    axes.set_title(_broken(f"{table.title}: claims", 48), loc="left", fontsize=11, fontweight="bold")
+    axes.set_title(broken(f"{table.title}: claims", 48), loc="left", fontsize=11, fontweight="bold")
     return figure
 
 
 def _empty(labels: list[str]) -> tuple[Figure, Axes]:
     """Axes with one line per label, the first on top."""
-    broken = [_broken(label, _LABEL) for label in labels]
-    lines = sum(max(1.35, label.count("\n") + 1.35) for label in broken)
+    shown = [broken(label, _LABEL) for label in labels]
+    lines = sum(max(1.35, label.count("\n") + 1.35) for label in shown)
     figure = Figure(figsize=(7.2, 0.9 + 0.24 * lines))
     axes = figure.add_subplot()
-    axes.set_yticks(range(len(labels)), broken)
+    axes.set_yticks(range(len(labels)), shown)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x", color="#e4e7eb", lw=0.8)
+    axes.grid(axis="x", color=GRID, lw=0.8)
     axes.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    without_frame(axes, "top", "right", "left")
     return figure, axes
-
-
-def _broken(text: str, width: int) -> str:
-    return "\n".join(textwrap.wrap(text, width)) or text

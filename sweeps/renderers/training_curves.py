@@ -1,17 +1,14 @@
 """Training curves of a sweep's rows: one panel per metric, the mean over seeds and their range (PNG and SVG)."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from sweeps.renderers.figures import _FONT
+from sweeps.renderers.drawing import GRID, save, without_frame
 
 Curve = tuple[np.ndarray, np.ndarray]
 """Shares of the training that is done, (K,), and the metric there, (K,)."""
@@ -62,9 +59,8 @@ def draw(runs: Mapping[str, Sequence[Path]], names: Sequence[str]) -> Figure | N
             panel.plot(grid, values.mean(0), _STYLES[place // 10 % 4], color=colour, label=row, lw=1.5)
         panel.set_title(name, loc="left", fontsize=10)
         panel.set_xlabel("share of the training")
-        panel.grid(color="#e4e7eb", lw=0.8)
-        for side in ("top", "right"):
-            panel.spines[side].set_visible(False)
+        panel.grid(color=GRID, lw=0.8)
+        without_frame(panel)
     if not drawn:
         return None
     labels = {text: line for panel in panels for line, text in zip(*panel.get_legend_handles_labels(), strict=True)}
@@ -74,19 +70,4 @@ def draw(runs: Mapping[str, Sequence[Path]], names: Sequence[str]) -> Figure | N
 
 def write(runs: Mapping[str, Sequence[Path]], names: Sequence[str], folder: Path) -> list[Path]:
     """Writes training_curves.png and .svg; nothing where there is nothing to draw."""
-    written: list[Path] = []
-    if not names:
-        return written
-    with matplotlib.rc_context(_FONT):
-        figure = draw(runs, names)
-        if figure is None:
-            return written
-        for suffix, canvas, metadata in (
-            ("png", FigureCanvasAgg, {"Software": None}),
-            ("svg", FigureCanvasSVG, {"Date": None, "Creator": None}),
-        ):
-            stream = io.BytesIO()
-            canvas(figure).print_figure(stream, format=suffix, dpi=160, metadata=metadata, bbox_inches="tight")
-            written.append(folder / f"training_curves.{suffix}")
-            written[-1].write_bytes(stream.getvalue())
-    return written
+    return save({"training_curves": lambda: draw(runs, names)}, folder) if names else []

@@ -13,5 +13,5 @@ def test_a_figure_is_written_for_runs_with_estimates_alone(tmp_path):
     plain = pd.DataFrame({"example_id": ["a"], "reward": [1.0]})
     assert write({"one": [plain], "none": []}, tmp_path) == [] and not list(tmp_path.iterdir())
     recorded = plain.assign(good_values=[[0.0, 1.0]], corrupted_values=[[0.0, -1.0]])
-    (path,) = write({"one": [recorded, recorded], "plain": [plain]}, tmp_path)
-    assert path.name == "values.png" and path.read_bytes().startswith(b"\x89PNG")
+    drawn, _ = write({"one": [recorded, recorded], "plain": [plain]}, tmp_path)
+    assert drawn.name == "values.png" and drawn.read_bytes().startswith(b"\x89PNG")
