@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from data.artifacts import Stages
-from data.batches import StepLoader
+from data.item_data import ItemData
 from data.records.episodes import Problem
 from data.records.probes import PolicyReading, Probe
 from data.records.texts import Completion, Demonstration, PreferencePair
@@ -34,7 +34,7 @@ _HELD_OUT = 10_000_000
 """First index of the knowledge that is asked when a policy is tested; base training uses those below."""
 
 
-class InstructionData:
+class InstructionData(ItemData):
     """See the module's text.
 
     Args:
@@ -51,7 +51,7 @@ class InstructionData:
 
     Attributes:
         vocabulary: of the world.
-        collate, count_tokens, start_step: see ``data.modules.RelationData``.
+        collate, count_tokens, start_step: see ``ItemData``.
     """
 
     def __init__(
@@ -88,9 +88,6 @@ class InstructionData:
         self.test_items, self.copies = int(test_items), int(copies)
         self.temperature, self.max_tokens = float(temperature), int(max_tokens)
         self.vocabulary = Vocabulary(world.vocabulary())
-        self.collate: Callable[[list[Any]], Any] | None = None
-        self.count_tokens: Callable[[str], int] | None = None
-        self.start_step = 0
         self._train: list[Any] | None = None
 
     @property
@@ -221,20 +218,3 @@ class InstructionData:
                 }
             )
         return pd.DataFrame(rows)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Training steps in one pass over the items; the last one may be smaller."""
-        return -(-len(self.items("train")) // self.batch_size)
-
-    def train_dataloader(self) -> StepLoader:
-        """Batches from ``start_step`` on; ``ValueError`` before ``collate`` is set."""
-        if self.collate is None:
-            raise ValueError("data.collate must be set to the method's collate before train_dataloader is called")
-        return StepLoader(
-            self.items("train"),
-            batch_size=self.batch_size,
-            seed=self.seed,
-            collate=self.collate,
-            start_step=self.start_step,
-        )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, overload
+from collections.abc import Sequence
+from typing import Literal, overload
 
-import lightning
 import pandas as pd
 
 from data.artifacts import Stages, TemporaryStages
-from data.batches import StepLoader
-from data.rag_contexts import Audit, Context, ContextPlan, audit, prompt_of
+from data.item_data import ItemData
+from data.rag_contexts import Context, ContextPlan, prompt_of
 from data.records.readings import ReadingItem, Turn
 from data.records.texts import Completion
 from data.relations import subset
@@ -74,7 +73,7 @@ class _LessonItems(Sequence[ReadingItem]):
         return ReadingItem(told.id, prompt_of(question, told.passages), answer, tuple(Turn(*one) for one in others))
 
 
-class FactRag(lightning.LightningDataModule):
+class FactRag(ItemData):
     """A fact world's questions with passages. Nothing is retrieved before it is asked for.
 
     Args:
@@ -88,9 +87,7 @@ class FactRag(lightning.LightningDataModule):
 
     Attributes:
         vocabulary: of the world and the reasoning.
-        collate, start_step: see ``RelationData``.
-        count_tokens: for budgets; set by a method in ``attach``.
-        audits: by split, what became of the passages; known once its items were made.
+        collate, start_step: see ``ItemData``; ``count_tokens`` is for budgets.
     """
 
     def __init__(
@@ -104,7 +101,6 @@ class FactRag(lightning.LightningDataModule):
         seed: int,
         response: Literal["answer", "reasoning"] = "answer",
     ) -> None:
-        super().__init__()
         if batch_size < 1:
             raise ValueError(f"data.batch_size must be at least 1, got {batch_size}")
         if response not in ("answer", "reasoning"):
@@ -117,10 +113,6 @@ class FactRag(lightning.LightningDataModule):
         self.batch_size, self.seed = int(batch_size), int(seed)
         self.response = response
         self.vocabulary = Vocabulary(sorted({*world.vocabulary(), RELEVANT, ANSWER, NONE}))
-        self.collate: Callable[[list[ReadingItem]], Any] | None = None
-        self.count_tokens: Callable[[str], int] | None = None
-        self.start_step = 0
-        self.audits: dict[str, Audit] = {}
         self._stages: Stages | None = None
         self._contexts: dict[str, list[Context]] = {}
 
@@ -137,9 +129,7 @@ class FactRag(lightning.LightningDataModule):
             assert isinstance(plan, ContextPlan)
             if self._stages is None:
                 self._stages = TemporaryStages()
-            made = plan.contexts(self.world, SPLITS[split], self._stages, tokens=self.count_tokens)
-            self.audits[split] = audit(made)
-            self._contexts[split] = made
+            self._contexts[split] = plan.contexts(self.world, SPLITS[split], self._stages, tokens=self.count_tokens)
         return self._contexts[split]
 
     def items(self, split: str, limit: int | None = None) -> Sequence[ReadingItem]:
@@ -173,23 +163,6 @@ class FactRag(lightning.LightningDataModule):
         for row, completion in zip(rows, completions, strict=True):
             row["response_tokens"] = completion.tokens
         return pd.DataFrame(rows)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Training steps in one pass over train."""
-        return -(-len(self.items("train")) // self.batch_size)
-
-    def train_dataloader(self) -> StepLoader:
-        """Batches from ``start_step`` on; ``ValueError`` before ``collate`` is set."""
-        if self.collate is None:
-            raise ValueError("data.collate must be set to the method's collate before train_dataloader is called")
-        return StepLoader(
-            self.items("train"),
-            batch_size=self.batch_size,
-            seed=self.seed,
-            collate=self.collate,
-            start_step=self.start_step,
-        )
 
 
 def _shown(context: Context) -> set[str]:

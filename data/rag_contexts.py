@@ -36,21 +36,6 @@ class Context(NamedTuple):
     gold_dropped: bool
 
 
-class Audit(NamedTuple):
-    """What became of the passages of a split's questions.
-
-    Attributes:
-        questions: how many.
-        gold_shown: questions with all gold passages in the prompt.
-        dropped: passages left out for want of room; ``gold_dropped``: questions that lost gold by it.
-    """
-
-    questions: int
-    gold_shown: int
-    dropped: int
-    gold_dropped: int
-
-
 class ContextPlan:
     """How contexts are made.
 
@@ -205,20 +190,6 @@ class ContextPlan:
             if tokens(prompt_of(example.question, chosen[:count])) <= self.budget:
                 return count
         return 0
-
-
-def audit(contexts: Sequence[Context]) -> Audit:
-    """Counts over the contexts of a split."""
-    shown = [
-        set(one.example.gold) <= {passage.id for passage in one.example.passages} and bool(one.example.gold)
-        for one in contexts
-    ]
-    return Audit(
-        len(contexts),
-        sum(shown),
-        sum(one.dropped for one in contexts),
-        sum(one.gold_dropped for one in contexts),
-    )
 
 
 def prompt_of(question: str, passages: Sequence[Passage]) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from data.artifacts import Stages
 from data.batches import StepLoader
+from data.item_data import ItemData
 from data.records.episodes import Answers, Problem
 from data.records.texts import Demonstration
 from data.worlds.seeding import generator
@@ -21,7 +22,7 @@ from data.worlds.vocabulary import Vocabulary
 Lessons = Literal["pretraining", "warmup", "problems"]
 
 
-class VerifiedProblems:
+class VerifiedProblems(ItemData):
     """See the module.
 
     Args:
@@ -74,10 +75,8 @@ class VerifiedProblems:
         self.lesson_items = lesson_items
         self.sizes = {"train": demonstrations, "validation": validation, "test": test, "ood": ood}
         self.batch_size = batch_size
-        self.steps_per_epoch = steps
+        self._steps = steps
         self.vocabulary = Vocabulary(world.vocabulary())
-        self.collate: Callable[[list[Any]], Any] | None = None
-        self.start_step = 0
         self._problems: dict[str, Problem] = {}
         self._shown: dict[str, Demonstration] = {}
 
@@ -114,17 +113,10 @@ class VerifiedProblems:
         """Whether a response to a problem that was handed out is right."""
         return self.world.grade(self._problem(example_id), response).solved
 
-    def train_dataloader(self) -> StepLoader:
-        """Batches from ``start_step`` on; ``collate`` must be set."""
-        if self.collate is None:
-            raise ValueError("data.collate must be set to the method's collate before train_dataloader is called")
-        return StepLoader(
-            self.items("train"),
-            batch_size=self.batch_size,
-            seed=self.seed,
-            collate=self.collate,
-            start_step=self.start_step,
-        )
+    @property
+    def steps_per_epoch(self) -> int:
+        """The unit of training time that rows of a sweep share, whatever the number of items."""
+        return self._steps
 
     def frame(self, answers: Sequence[Answers]) -> pd.DataFrame:
         """One row per problem.

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from data.records.texts import Completion
-from lightning_modules.dpo import parameters_digest
 from lightning_modules.generation import Sampler, complete
+from lightning_modules.networks.fingerprint import parameters_digest
 from lightning_modules.networks.language_model import LanguageModel, WorldCodec
 from lightning_modules.scoring_sources import Source
 

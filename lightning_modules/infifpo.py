@@ -22,12 +22,13 @@ from torch import Tensor
 from data.records.texts import PreferencePair
 from data.sources import digest_of
 from lightning_modules.base import Progress
-from lightning_modules.dpo import Dpo, PairBatch, parameters_digest
+from lightning_modules.dpo import Dpo, PairBatch
 from lightning_modules.fusion_report import fusion_report
 from lightning_modules.generation import Sampling
 from lightning_modules.losses.infifpo import Anchor, Distance, Scope, Strategy, fusion_margin
 from lightning_modules.losses.lengths import LengthUnit, TextScores, normalised_logps
 from lightning_modules.losses.logps import SequenceLogps
+from lightning_modules.networks.fingerprint import parameters_digest
 from lightning_modules.networks.language_model import LanguageModelConfig
 from lightning_modules.networks.token_batch import TokenBatch
 from lightning_modules.pair_objectives import OBJECTIVES, Options, PairValues, fused
@@ -112,7 +113,7 @@ class InfiFpo(Dpo):
             model=model,
             seed=seed,
             sampler=sampler,
-            loss=OBJECTIVES["dpo"].loss,  # type: ignore[arg-type]  # never called: losses and the start check are ours
+            loss=lambda *values: OBJECTIVES["dpo"].loss(_without_sources(values), self.options),  # of the start check
             share_prompt=share_prompt,
             chunk=chunk,
             score_batch=score_batch,
@@ -121,7 +122,6 @@ class InfiFpo(Dpo):
         )
         self.sources = tuple(sources) if self.objective.sources else ()
         self.unit: LengthUnit = "sequence" if self.objective.summed else length_unit
-        self.loss = lambda *values: OBJECTIVES["dpo"].loss(_without_sources(values), self.options)
         self.length_normalised = self.unit != "sequence"
         self.include_pivot = include_pivot
         self.max_share = max_share

@@ -114,7 +114,10 @@ class Mixer:
 
     Attributes:
         seed: of the training; set before its first step, for mixers that draw.
+        replays: whether it takes over the mu of the training that it starts from, and that training's own start.
     """
+
+    replays = False
 
     def __init__(self, *, clip_eps: float = 0.2, normalise_std: bool = True) -> None:
         if not 0 < clip_eps <= 1:
@@ -260,6 +263,8 @@ class Replayed(Mixer):
         order: "same" gives every step the mu that it had there; "shuffled" the same values in another order; "mean"
             their mean, all along. A training of another length reads the trajectory at the same share of its steps.
     """
+
+    replays = True
 
     def __init__(self, *, order: str = "mean", clip_eps: float = 0.2, normalise_std: bool = True) -> None:
         super().__init__(clip_eps=clip_eps, normalise_std=normalise_std)

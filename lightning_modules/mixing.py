@@ -23,7 +23,7 @@ from lightning_modules.generation import Rollouts, Sampler, Sampling, complete
 from lightning_modules.losses.amft import gradient_cosine
 from lightning_modules.losses.logps import sequence_logps
 from lightning_modules.losses.policy_gradient import equal_reward_groups, group_advantages
-from lightning_modules.mixers import AdamView, Demonstrated, Material, Mixer, Replayed, Rolled, Signals, Weights
+from lightning_modules.mixers import AdamView, Demonstrated, Material, Mixer, Rolled, Signals, Weights
 from lightning_modules.networks.language_model import LanguageModel, LanguageModelConfig, build_language_model
 from lightning_modules.networks.token_batch import padded_batch
 
@@ -193,7 +193,7 @@ class Mixing(GridModule):
         """Weights and cost of a training. From one that kept its start, a control takes mu and that start instead."""
         path = Path(folder) / LEDGER_FILE
         stored = json.loads(path.read_text()) if path.is_file() else {"ledger": {}, "mus": []}
-        if isinstance(self.mixer, Replayed) and (Path(folder) / START_FILE).is_dir():
+        if self.mixer.replays and (Path(folder) / START_FILE).is_dir():
             self.mixer.replay(stored["mus"])
             super().load_weights(Path(folder) / START_FILE)
             return

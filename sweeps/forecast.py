@@ -198,14 +198,13 @@ def retrievals(found: Sequence[CellForecast]) -> tuple[SharedStage, ...]:
     for one in found:
         data = one.cell.config.get("data") or {}
         retriever = data.get("retriever")
-        source = str((retriever or {}).get("_target_", "")).rpartition(".")[0]
-        if not retriever or source.rpartition(".")[2] in ("none", "random", "oracle"):
+        if not retriever or (data.get("prompt") or {}).get("neighbours", "none") == "none":
             continue
         corpus = {name: value for name, value in data.items() if name not in _NOT_RETRIEVED}
         key = hash_of({"retriever": retriever, "corpus": corpus})
         users.setdefault(key, []).append(one)
         view = retriever.get("view", "sentence")
-        by = source.rpartition(".")[2] + ("" if view == "sentence" else f" ({view})")
+        by = str(retriever["_target_"]).split(".")[-2] + ("" if view == "sentence" else f" ({view})")
         names[key] = f"neighbours by {by} on {data.get('name', 'the data')}"
     return tuple(
         SharedStage(

@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 
 from data.artifacts import Stages
-from data.batches import StepLoader
+from data.item_data import ItemData
 from data.records.episodes import Problem
 from data.records.texts import Completion, Demonstration
 from data.worlds.skills import EVEN, SKILLS, SkillWorld
 
 
-class SkillData:
+class SkillData(ItemData):
     """Problems of ``SkillWorld`` with the answers that were drawn with them.
 
     Args:
@@ -27,8 +27,10 @@ class SkillData:
         facts, lexicon, world_seed: see ``SkillWorld``.
 
     Attributes:
-        collate, start_step, count_tokens: set by whoever trains; see ``modules.RelationData``.
+        collate, start_step, count_tokens: set by whoever trains; see ``ItemData``.
     """
+
+    length = staticmethod(lambda item: len(item.prompt))
 
     def __init__(
         self,
@@ -52,9 +54,6 @@ class SkillData:
         self.train_size = int(train_size)
         self.test_size = int(test_size)
         self.world = SkillWorld(seed=world_seed, facts=facts, lexicon=lexicon, mix=mix)
-        self.collate: Callable[[list[Any]], Any] | None = None
-        self.count_tokens: Callable[[str], int] | None = None
-        self.start_step = 0
         self._problems: dict[str, list[Problem]] = {}
 
     def prepare(self, stages: Stages, progress: Callable[[int, int], None] | None = None) -> None:
@@ -110,21 +109,3 @@ class SkillData:
                 }
             )
         return pd.DataFrame(found)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Training steps in one pass over train; the last one may be smaller."""
-        return -(-len(self.items("train")) // self.batch_size)
-
-    def train_dataloader(self) -> StepLoader:
-        """Batches from ``start_step`` on; ``ValueError`` before ``collate`` is set."""
-        if self.collate is None:
-            raise ValueError("data.collate must be set to the method's collate before train_dataloader is called")
-        return StepLoader(
-            self.items("train"),
-            batch_size=self.batch_size,
-            seed=self.seed,
-            collate=self.collate,
-            length=lambda item: len(item.prompt),
-            start_step=self.start_step,
-        )

@@ -39,7 +39,7 @@ def test_every_response_of_a_row_is_scored_after_its_own_question():
     item = ReadingItem("a", "sky is blue sky ?", "blue", (Turn("rose ?", "red"),))
     batch = method.collate([ReadingItem("b", "sky ?", "red blue"), item])
     encode = WORDS.encode
-    row = [WORDS.start, *encode("sky is blue sky ? blue"), WORDS.end, WORDS.start, *encode("rose ? red"), WORDS.end]
+    row = [WORDS.start, *encode("sky is blue sky ? blue"), WORDS.end, *encode("rose ? red"), WORDS.end]
     assert batch.ids[1].tolist() == row and int(batch.read) == len(row) + 6
     for number, words in enumerate(("red blue", "blue", "red")):
         wanted = [*encode(words), WORDS.end]

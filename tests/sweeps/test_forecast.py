@@ -67,17 +67,18 @@ def test_a_chain_of_base_models_is_listed_innermost_first(tmp_path):
 
 
 def test_what_cells_retrieve_in_common_is_listed_with_its_fan_out(tmp_path):
-    def cell(name, retriever, **data):
-        retriever = {"_target_": f"data.retrieval.{retriever}.R", "view": "sentence"}
-        return made_cell(name, config=changed(CONFIG, data={**CONFIG["data"], "retriever": retriever, **data}))
+    def cell(name, retriever, neighbours="labelled", **data):
+        data = {**data, "prompt": {"neighbours": neighbours, "k": 1}}
+        data["retriever"] = {"_target_": f"data.retrieval.{retriever}.R", "view": "sentence"}
+        return made_cell(name, config=changed(CONFIG, data={**CONFIG["data"], **data}))
 
     cells = [
         cell("a", "sbert"),
         cell("b", "sbert", batch_size=8),
         cell("c", "bm25"),
         cell("d", "sbert", files={"train": "other"}),
-        cell("e", "none"),
-        cell("f", "none"),
+        cell("e", "tfidf", neighbours="none"),
+        cell("f", "tfidf", neighbours="none"),
     ]
     (stage,) = plan_of(tmp_path, cells).stages
     assert (stage.kind, stage.what, stage.shared_by) == ("neighbours", "neighbours by sbert on d", 2)

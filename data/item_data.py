@@ -1,0 +1,50 @@
+"""What data of a generated world share: training items in batches, from any step on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from data.batches import StepLoader
+
+
+class ItemData:
+    """Data whose training examples are a sequence of items.
+
+    Subclasses set ``batch_size`` and ``seed`` and give ``items``.
+
+    Attributes:
+        collate: turns a list of items into a training batch; set before ``train_dataloader``.
+        count_tokens: tokens of a text; a method may set it in ``attach``.
+        start_step: first step that ``train_dataloader`` gives.
+        length: of an item, for batches of like length; ``None``: batches are as drawn.
+    """
+
+    batch_size: int
+    seed: int
+    collate: Callable[[list[Any]], Any] | None = None
+    count_tokens: Callable[[str], int] | None = None
+    start_step: int = 0
+    length: ClassVar[Callable[[Any], int] | None] = None
+
+    def items(self, split: str, limit: int | None = None) -> Sequence[Any]:
+        """Items of a split in their order; with ``limit`` a fixed choice of so many."""
+        raise NotImplementedError
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training steps in one pass over train; the last one may be smaller."""
+        return -(-len(self.items("train")) // self.batch_size)
+
+    def train_dataloader(self) -> StepLoader:
+        """Batches from ``start_step`` on; ``ValueError`` before ``collate`` is set."""
+        if self.collate is None:
+            raise ValueError("data.collate must be set to the method's collate before train_dataloader is called")
+        return StepLoader(
+            self.items("train"),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            collate=self.collate,
+            length=type(self).length,
+            start_step=self.start_step,
+        )
