@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.lease import alive, owner
 from sweeps.plan import Cell
-from sweeps.shapes import peak_mebibytes
+from sweeps.shapes import peak_mebibytes, sentences, training_rows
 from sweeps.signature import hash_of, science
 from sweeps.stages import MANIFEST, StageStore, sha256
 
@@ -219,7 +219,7 @@ def prior_cost(config: Mapping[str, Any], *, rest: bool = True, training: bool =
         batch = data.get("batch_size") or 1
         seconds += figures.get("train_seconds_per_step", 0.0) * training_size(config) / batch
     memory = peak_mebibytes(config) or figures.get("mebibytes", 1000.0)
-    return Cost(seconds, seconds / 2, seconds * 2, memory, memory / 1.5, memory * 1.5, "prior")
+    return Cost(seconds, seconds / 2, seconds * 2, memory, memory / 2, memory * 2, "prior")
 
 
 def _figures(config: Mapping[str, Any]) -> dict[str, float]:
@@ -279,13 +279,8 @@ def training_size(config: Mapping[str, Any]) -> float:
     steps = trainer.get("max_steps")
     if isinstance(steps, (int, float)):
         return float(steps) * float(data.get("batch_size") or 1)
-    rows, limit = float((data.get("cost") or {}).get("rows") or 1000), data.get("train_limit")
-    rows = min(rows, float(limit)) if isinstance(limit, (int, float)) else rows
-    prompt = data.get("prompt") or {}
-    if prompt.get("neighbours", "none") != "none" and isinstance(prompt.get("k"), int):
-        rows *= 1 + prompt["k"]
     epochs = trainer.get("max_epochs")
-    return rows * float(epochs if isinstance(epochs, (int, float)) else 1)
+    return training_rows(config) * sentences(config) * float(epochs if isinstance(epochs, (int, float)) else 1)
 
 
 def cost_record(

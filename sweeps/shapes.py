@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _PROCESS = 520.0  # MiB of a worker that has imported torch, Lightning, transformers and datasets; measured here
-_TOKENS = 128  # of a prompt, where neither data nor model says more
+_TOKENS = 128  # of the longest sentence, where neither data nor model says more
+_MEAN = 0.25  # of it, the mean sentence (SemEval-2010 Task 8: 27 of 127)
 _BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
 _NF4 = 0.57  # bytes of a weight in 4 bits with its block constants (arXiv 2305.14314, doubly quantised)
 _OPTIMISER = 12.0  # bytes of a trained weight beside itself: gradient and AdamW's two moments in fp32
@@ -104,8 +105,27 @@ def _of_decoder(model: Mapping[str, Any]) -> tuple[int, int, int, int, int]:
     return width, layers, 4 * width * width + 3 * width * inner, other, vocabulary
 
 
+def sentences(config: Mapping[str, Any]) -> int:
+    """Sentences in a prompt: its own, and those of the neighbours that it shows."""
+    prompt = (config.get("data") or {}).get("prompt") or {}
+    shown = prompt.get("neighbours", "none") != "none" and isinstance(prompt.get("k"), int)
+    return 1 + prompt["k"] if shown else 1
+
+
+def training_rows(config: Mapping[str, Any]) -> float:
+    """Training rows that there are, by the figures of the data's config."""
+    data = config.get("data") or {}
+    rows, limit = float((data.get("cost") or {}).get("rows") or 1000), data.get("train_limit")
+    return min(rows, float(limit)) if isinstance(limit, (int, float)) else rows
+
+
 def peak_mebibytes(config: Mapping[str, Any]) -> float | None:
-    """Peak memory of a cell in MiB, the process included; None where its method has no network of stated shape."""
+    """Peak memory of a cell in MiB, the process included; None where its method has no network of stated shape.
+
+    A cell may have to train its base model itself, so that the larger of both counts.
+    """
+    base = config.get("base")
+    below = peak_mebibytes({**config, "base": None, **base}) if base else None
     method = config.get("method") or {}
     model = method.get("model")
     shape = shape_of(model) if isinstance(model, Mapping) else None
@@ -115,8 +135,8 @@ def peak_mebibytes(config: Mapping[str, Any]) -> float | None:
     weight = _NF4 if model.get("quantisation") == "nf4" else _BYTES.get(str(model.get("dtype") or "float32"), 4.0)
     total = shape.parameters * weight
     data, trainer = config.get("data") or {}, config.get("trainer") or {}
-    limit = model.get("prompt_limit") or model.get("limit") or _TOKENS
-    tokens = min(int((data.get("cost") or {}).get("tokens") or _TOKENS), int(limit))
+    limit = model.get("prompt_limit") or model.get("limit") or 1 << 30
+    tokens = min(int((data.get("cost") or {}).get("tokens") or _TOKENS) * sentences(config), int(limit))
     if method.get("tune", True):
         value = 2.0 if "16" in str(trainer.get("precision", "")) else 4.0
         batch = int(data.get("batch_size") or 1)
@@ -125,4 +145,6 @@ def peak_mebibytes(config: Mapping[str, Any]) -> float | None:
         total += batch * tokens * shape.width * shape.deep * kept * value
         if model.get("frozen_layers") is None and model.get("kind") != "seq2seq":
             total += 3 * batch * tokens * shape.vocabulary * 4.0  # logits, their log-softmax, their gradient
-    return _PROCESS + total / 2**20
+        if model.get("frozen_layers"):
+            total += training_rows(config) * _MEAN * tokens * shape.width * 4.0  # their output on all training prompts
+    return max(_PROCESS + total / 2**20, below or 0.0)

@@ -68,7 +68,7 @@ def claims(table: Table) -> Figure | None:
 def _empty(labels: list[str]) -> tuple[Figure, Axes]:
     """Axes with one line per label, the first on top."""
     shown = [broken(label, _LABEL) for label in labels]
-    lines = sum(max(1.35, label.count("\n") + 1.35) for label in shown)
+    lines = len(shown) * max(label.count("\n") + 1.35 for label in shown)  # rows are evenly spaced
     figure = Figure(figsize=(7.2, 0.9 + 0.24 * lines))
     axes = figure.add_subplot()
     axes.set_yticks(range(len(labels)), shown)
