@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from data.batches import StepLoader
 
@@ -17,7 +17,6 @@ class ItemData:
         collate: turns a list of items into a training batch; set before ``train_dataloader``.
         count_tokens: tokens of a text; a method may set it in ``attach``.
         start_step: first step that ``train_dataloader`` gives.
-        length: of an item, for batches of like length; ``None``: batches are as drawn.
     """
 
     batch_size: int
@@ -25,11 +24,14 @@ class ItemData:
     collate: Callable[[list[Any]], Any] | None = None
     count_tokens: Callable[[str], int] | None = None
     start_step: int = 0
-    length: ClassVar[Callable[[Any], int] | None] = None
 
     def items(self, split: str, limit: int | None = None) -> Sequence[Any]:
         """Items of a split in their order; with ``limit`` a fixed choice of so many."""
         raise NotImplementedError
+
+    def item_length(self) -> Callable[[Any], int] | None:
+        """Length of an item, for batches of like length; ``None``: batches are as drawn."""
+        return None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -45,6 +47,6 @@ class ItemData:
             batch_size=self.batch_size,
             seed=self.seed,
             collate=self.collate,
-            length=type(self).length,
+            length=self.item_length(),
             start_step=self.start_step,
         )

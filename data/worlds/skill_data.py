@@ -30,8 +30,6 @@ class SkillData(ItemData):
         collate, start_step, count_tokens: set by whoever trains; see ``ItemData``.
     """
 
-    length = staticmethod(lambda item: len(item.prompt))
-
     def __init__(
         self,
         *,
@@ -76,6 +74,10 @@ class SkillData(ItemData):
     def items(self, split: str, limit: int | None = None) -> Sequence[Any]:
         """Demonstrations of a split; with ``limit`` the first so many, which hold the skills in equal parts."""
         return [Demonstration(one.id, one.prompt, one.answer) for one in self.problems(split)[:limit]]
+
+    def item_length(self) -> Callable[[Any], int] | None:
+        """Characters of the prompt."""
+        return lambda item: len(item.prompt)
 
     def examples(self, split: str, limit: int | None = None) -> tuple[str, ...]:
         """Ids of a split."""

@@ -1,5 +1,6 @@
 """Figures of a table: the rows of its main column and the claims, each as dots with their intervals (PNG and SVG)."""
 
+from functools import partial
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -18,7 +19,7 @@ _LABEL = 38  # characters of a label before it is broken
 def write(table: Table, folder: Path) -> list[Path]:
     """Writes rows, claims and curves (over k) as .png and .svg; leaves out a figure that would be empty."""
     drawn = {"rows": rows, "claims": claims, "curves": curves}
-    return save({name: lambda draw=draw: draw(table) for name, draw in drawn.items()}, folder)
+    return save({name: partial(draw, table) for name, draw in drawn.items()}, folder)
 
 
 def rows(table: Table) -> Figure | None:
