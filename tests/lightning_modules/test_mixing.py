@@ -13,7 +13,7 @@ from lightning_modules.amft import Amft
 from lightning_modules.base import Optimiser
 from lightning_modules.fitting import fit, newest_checkpoint
 from lightning_modules.generation import Sampler
-from lightning_modules.mixers import FixedMu, Imitation, Mixer, Replayed, Schedule, SftThenRl
+from lightning_modules.mixers import FixedMu, Imitation, Mixer, Replayed, Rolled, Schedule, SftThenRl
 from lightning_modules.mixing import Mixing
 from lightning_modules.networks.tiny_model import TinyModel
 from lightning_modules.rivals import Chord, Hpt, Luffy, Relift, Sasr, Srft
@@ -108,6 +108,18 @@ def test_the_mixed_gradient_is_the_weighted_sum_of_both(tmp_path):
     for sft, rl, moment in zip(seen["signals"].sft_grads, seen["signals"].rl_grads, adam.first_moments, strict=True):
         mixed = seen["clip"] * (0.25 * sft + 0.75 * rl)
         torch.testing.assert_close(moment, (1 - adam.betas[0]) * mixed, rtol=1e-4, atol=1e-8)
+
+
+def test_the_gradient_of_utility_raises_what_held_out_rewards_pay():
+    built = module(Mixer())
+    weight = next(parameter for parameter in built.network.parameters() if parameter.numel() > 1)
+    # Two answers to one problem, whose log-probabilities are two entries of one weight; the first is paid.
+    logps = weight.flatten()[:2, None]
+    rolled = Rolled(logps, logps.detach(), torch.ones(2, 1, dtype=torch.bool), torch.tensor([[1.0, 0.0]]), 0.0)
+    built._rolled = lambda items, copies, purpose: rolled
+    found = built._utility_gradient(1, 2)[0]
+    # Leave-one-out advantages 1 and -1, the mean over two answers; to be ascended.
+    assert found.flatten()[:2].tolist() == [0.5, -0.5] and not found.flatten()[2:].any()
 
 
 def test_ledger_counts_every_token_once(tmp_path):
