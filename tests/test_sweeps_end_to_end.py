@@ -189,6 +189,8 @@ def test_ctrl_c_says_what_it_leaves_and_the_same_command_goes_on(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Tests that run in the background inherit an ignored Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 600
     while not list(outputs.glob("stages/training/*.partial/checkpoints/*.ckpt")):

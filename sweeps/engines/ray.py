@@ -29,6 +29,8 @@ def run_cell(job: Job, work: Work) -> int:
     """Body of a task."""
     # The data root is looked for relative to the project's folder, and Ray's workers start elsewhere.
     os.chdir(ROOT)
+    # Ray interrupts a task by SIGINT, which workers of a driver that was started in the background would ignore.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return run_logged(job, work)
 
 

@@ -191,3 +191,25 @@ def test_bad_options_are_refused():
     ):
         with pytest.raises(ValueError, match=said):
             method_for(two_sources(), **options)
+
+
+def test_wrpos_blend_is_of_the_sources_response_at_alpha_one_and_of_the_pivots_at_zero():
+    def losses(objective, data, **options):
+        method = method_for(data, objective, beta=0.1, **options)
+        method._check_start = lambda batch: None  # this policy has moved before its first step
+        with torch.no_grad():
+            for parameter in method.network.parameters():
+                parameter += 0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(5))
+        return first_losses(method, data)
+
+    class PivotsOwn(Pairs):
+        def items(self, split, limit=None):
+            return [self.blend(pair)[1] for pair in self.pairs[:limit]]
+
+        def blend(self, pair):
+            return pair, pair._replace(chosen=f"{pair.chosen.rstrip()} ", chosen_author="pivot")
+
+    by_source, by_pivot = losses("dpo", Pairs()), losses("dpo", PivotsOwn())
+    assert not torch.allclose(by_source, by_pivot)
+    torch.testing.assert_close(losses("wrpo", Pairs(), alpha=1.0), by_source)
+    torch.testing.assert_close(losses("wrpo", Pairs(), alpha=0.0), by_pivot)

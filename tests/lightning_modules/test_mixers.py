@@ -6,7 +6,18 @@ import pytest
 import torch
 
 from data.records.texts import Demonstration
-from lightning_modules.mixers import Demonstrated, Material, Mixer, Rolled, Signals
+from lightning_modules.amft import Amft
+from lightning_modules.mixers import (
+    AdamView,
+    Demonstrated,
+    Material,
+    Mixer,
+    Rolled,
+    Schedule,
+    SftThenRl,
+    Signals,
+    Weights,
+)
 from lightning_modules.rivals import Chord, Hpt, Luffy, Relift, Sasr, Srft
 
 ENTROPY = 0.7
@@ -73,6 +84,33 @@ def test_chord_weighs_tokens_by_p_times_1_minus_p_and_its_mu_peaks_after_the_ris
     assert [mixer.mu(share) for share in (0.0, 0.05, 0.1, 0.4, 0.7, 0.9)] == pytest.approx(
         [0.0, 0.25, 0.5, 0.26, 0.02, 0.02]
     )
+
+
+def test_schedules_move_from_imitation_to_reward():
+    linear, cosine = Schedule(mu_start=0.8, mu_end=0.0), Schedule(mu_start=0.8, mu_end=0.0, shape="cosine")
+    assert [linear.mu(share) for share in (0.0, 0.25, 1.0)] == pytest.approx([0.8, 0.6, 0.0])
+    assert [cosine.mu(share) for share in (0.0, 0.25, 0.5, 1.0)] == pytest.approx(
+        [0.8, 0.4 * (1 + math.cos(math.pi / 4)), 0.4, 0.0]
+    )
+    switch = SftThenRl(switch=0.3)
+    assert [switch.wants(step, 10) for step in (0, 2, 3, 9)] == [(True, False)] * 2 + [(False, True)] * 2
+
+
+def test_amft_keeps_the_derivative_of_the_step_that_was_made_and_clipped():
+    seen = {}
+
+    class Watching(Amft):
+        def _scale(self, adam, blended, clip_factor):
+            seen["blended"] = blended
+            return None
+
+    mixer = Watching(meta_gradient="new")
+    grads = {"sft": [torch.tensor([1.0])], "rl": [torch.tensor([10.0])]}
+    view = AdamView([], [], 1, 0.1, (0.9, 0.99), 1e-8)
+    mixer.after_step(signals(**grads), Weights(0.25, 0.75), 0.5, view)
+    # Half of a quarter of 1 and three quarters of 10; mu moves the step by -rate (g_S - g_R).
+    assert seen["blended"][0].item() == pytest.approx(0.5 * (0.25 + 7.5))
+    assert mixer.tangent[0].item() == pytest.approx(-0.1 * (1.0 - 10.0))
 
 
 def signals(rewards=None, sft=None, rl=None):

@@ -66,6 +66,16 @@ def test_reward_is_first_value_plus_log_ratio(weights):
         assert apart == pytest.approx([value.good[0]] * 2, abs=1e-4)
 
 
+def test_rewards_that_raw_values_induce_are_the_first_value_plus_the_log_probability(weights):
+    _, raw = read("raw_value", weights, move=0.1)
+    _, means = read("mean_logp", weights, move=0.1)
+    for value, mean in zip(raw, means, strict=True):
+        for reward, other, text in zip(value.rewards, mean.rewards, value.written, strict=True):
+            # The mean is over the text's tokens and, where it ended by itself, its end.
+            counts = (len(text.split()), len(text.split()) + 1)
+            assert any(reward == pytest.approx(value.good[0] + other * count, abs=1e-3) for count in counts)
+
+
 def test_length_prefers_short_responses_and_responses_begin_with_their_prefix(weights):
     _, readings = read("length", weights, move=0.1)
     assert all(one.good == (0.0, -1.0, -2.0) and one.corrupted == one.good for one in readings)

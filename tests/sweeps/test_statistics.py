@@ -334,7 +334,7 @@ def test_calibration(seeds):
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_calibration_of_every_world(seeds):
-    check_worlds(WORLDS, seeds, repeats=600, stream=2)
+    check_worlds(WORLDS, seeds, repeats=1000, stream=2)
 
 
 def test_intervals_that_take_seeds_as_more_examples_would_not_pass():

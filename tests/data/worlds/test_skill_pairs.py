@@ -53,6 +53,9 @@ def test_the_halves_share_no_prompt():
     demonstrations, pairs = pairs_of("sft")[0].items("train"), pairs_of()[0].items("train")
     assert demonstrations and not {one.id for one in demonstrations} & {one.id for one in pairs}
     assert all(one.response for one in demonstrations)
+    last, first = (pick(int(one.id.rsplit("/", 1)[1]) for one in part)
+                   for pick, part in ((max, demonstrations), (min, pairs)))  # fmt: skip
+    assert last < first  # SFT has the first half
 
 
 def test_unusable_candidates_and_prompts_without_a_pair_are_counted():
