@@ -214,7 +214,7 @@ def build(config: Mapping[str, Any]) -> tuple[Any, Any]:
     """Data object and method of a config. Constructors are the schema: they check and raise ValueError."""
     from hydra.utils import instantiate
 
-    parts = strip(config, PRESENTATION - {"accelerator", "devices", "strategy", "checkpoint_every"})
+    parts = strip(config, PRESENTATION)
     return instantiate(parts["data"]), instantiate(parts["method"])
 
 
