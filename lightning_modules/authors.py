@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from data.records.texts import Completion
 from lightning_modules.generation import Sampler, complete
 from lightning_modules.networks.fingerprint import parameters_digest
 from lightning_modules.networks.language_model import LanguageModel, WorldCodec
-from lightning_modules.scoring_sources import Source
+from lightning_modules.scoring_sources import ScoringPolicy, Source, SourceScores, Stages, source_scores
 
 
 class WorldTokenizer:
@@ -77,3 +77,14 @@ class Author:
                 return network.lm_head(network.hidden(ids.to(self.model.device))).cpu()
 
         return Source(self.name, logits, self.tokenizer, network.limit, self.identity)
+
+    def scores(
+        self,
+        stages: Stages,
+        texts: Sequence[tuple[str, str]],
+        policy: ScoringPolicy,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> SourceScores:
+        """Scores of (prompt, response) texts, a stage. ``data.preference_files.RecordedAuthor`` brings its own."""
+        return source_scores(stages, self.source(), texts, policy, progress=progress, batch=64)

@@ -70,6 +70,7 @@ GOES_WITH = {
     },
     **{("method", name): ("evaluation=text",) for name in ("f_sft", "sft_kl", "neftune", "policy_probe")},
     ("method", "value_probe"): ("evaluation=text",),
+    ("base", "preference_sft"): ("experiment=preferences",),
     **{("base", f"policy_{name}"): ("experiment=instruction_policies",) for name in ("base", "sft", "dpo")},
 }
 """What an option needs beside it."""
