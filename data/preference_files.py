@@ -88,7 +88,7 @@ class PreferenceFiles(ItemData):
             run checks before its first step. "computed" computes them.
 
     Attributes:
-        authors: the recorded sources by name.
+        authors: sources by name, recorded ones and models that score.
         dropped: rows left out, by reason.
     """
 
@@ -146,7 +146,7 @@ class PreferenceFiles(ItemData):
         self.turn = turn
         self.sources = tuple(sources)
         self.reference = reference
-        self.authors: dict[str, RecordedAuthor] = {}
+        self.authors: dict[str, Any] = {}
         self.dropped: Counter[str] = Counter()
         self._rows: dict[str, list[PreferenceRow]] | None = None
 
@@ -172,6 +172,10 @@ class PreferenceFiles(ItemData):
             raise ValueError(f"{self.name} has no pair to train on; left out: {dict(self.dropped) or 'none'}")
         self._rows = rows
         self._take_scores()
+
+    def take_authors(self, authors: Mapping[str, Any]) -> None:
+        """Remember models that score; a recorded source of the same name goes before."""
+        self.authors = dict(authors)
 
     def _read(self, split: str) -> list[PreferenceRow]:
         where = self.files.get(split) or f"{self.hub[split]['id']} ({self.hub[split]['split']})"

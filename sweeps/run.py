@@ -252,10 +252,11 @@ def _authors(
 
     found = {}
     for name, source in config.items():
-        weights = _trained(source, training_signature(source), stages, progress, None, actual=actual[name])
         data, method = build(actual[name])
         method.attach(data)
-        method.load_weights(weights)
+        if method.trains:  # others are used as they come
+            weights = _trained(source, training_signature(source), stages, progress, None, actual=actual[name])
+            method.load_weights(weights)
         found[name] = Author(name, method.network)
     return found
 
