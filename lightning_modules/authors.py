@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,8 +12,10 @@ from torch import Tensor
 from data.records.texts import Completion
 from lightning_modules.generation import Sampler, complete
 from lightning_modules.networks.fingerprint import parameters_digest
+from lightning_modules.networks.hub_causal import TokenizerCodec
+from lightning_modules.networks.hub_tokenizer import HubTokenizer
 from lightning_modules.networks.language_model import LanguageModel, WorldCodec
-from lightning_modules.scoring_sources import Source
+from lightning_modules.scoring_sources import ScoringPolicy, Source, SourceScores, Stages, source_scores
 
 
 class WorldTokenizer:
@@ -41,22 +43,29 @@ class Author:
 
     Args:
         name: what tables and alarms call it.
-        model: its weights, with the closed vocabulary of a generated world.
+        model: its weights, with the closed vocabulary of a generated world or a tokenizer of the transformers library.
 
     Attributes:
         identity: digests of weights and tokenizer: names what it wrote and scored.
     """
 
     def __init__(self, name: str, model: LanguageModel) -> None:
-        if not isinstance(model.codec, WorldCodec):
-            raise ValueError(f"{name} has a tokenizer of its own kind: authors are models of generated worlds so far")
         self.name = name
         self.model = model
-        self.tokenizer = WorldTokenizer(model.codec.vocabulary)
-        spelt = "\x1f".join(model.codec.vocabulary.pieces).encode()
+        self.tokenizer: WorldTokenizer | HubTokenizer
+        self.template = "{prompt}{response}"
+        if isinstance(model.codec, WorldCodec):
+            self.tokenizer = WorldTokenizer(model.codec.vocabulary)
+            spelt = "\x1f".join(model.codec.vocabulary.pieces)
+        elif isinstance(model.codec, TokenizerCodec):
+            self.tokenizer = HubTokenizer(model.codec.tokenizer, end=model.codec.end)
+            self.template = model.codec.template
+            spelt = self.tokenizer.spelt
+        else:
+            raise ValueError(f"{name} has a tokenizer of an unknown kind, {type(model.codec).__name__}")
         self.identity: Mapping[str, str] = {
             "weights": parameters_digest(model),
-            "tokenizer": hashlib.sha256(spelt).hexdigest(),
+            "tokenizer": hashlib.sha256(spelt.encode()).hexdigest(),
         }
 
     def write(
@@ -76,4 +85,15 @@ class Author:
             with torch.no_grad():
                 return network.lm_head(network.hidden(ids.to(self.model.device))).cpu()
 
-        return Source(self.name, logits, self.tokenizer, network.limit, self.identity)
+        return Source(self.name, logits, self.tokenizer, network.limit, self.identity, self.template)
+
+    def scores(
+        self,
+        stages: Stages,
+        texts: Sequence[tuple[str, str]],
+        policy: ScoringPolicy,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> SourceScores:
+        """Scores of (prompt, response) texts, a stage. ``data.preference_files.RecordedAuthor`` brings its own."""
+        return source_scores(stages, self.source(), texts, policy, progress=progress, batch=64)

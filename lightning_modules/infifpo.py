@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.records.preferences import PreferenceReading, RecordedScore
 from data.records.texts import PreferencePair
 from data.sources import digest_of
 from lightning_modules.base import Progress
 from lightning_modules.dpo import Dpo, PairBatch
 from lightning_modules.fusion_report import fusion_report
-from lightning_modules.generation import Sampling
+from lightning_modules.generation import Sampling, evaluating
 from lightning_modules.losses.infifpo import Anchor, Distance, Scope, Strategy, fusion_margin
 from lightning_modules.losses.lengths import LengthUnit, TextScores, normalised_logps
 from lightning_modules.losses.logps import SequenceLogps
@@ -32,7 +33,7 @@ from lightning_modules.networks.fingerprint import parameters_digest
 from lightning_modules.networks.language_model import LanguageModelConfig
 from lightning_modules.networks.token_batch import TokenBatch
 from lightning_modules.pair_objectives import OBJECTIVES, Options, PairValues, fused
-from lightning_modules.scoring_sources import ScoringPolicy, SourceScores, check_winners, source_scores, within_budget
+from lightning_modules.scoring_sources import ScoringPolicy, SourceScores, check_winners, within_budget
 
 REPORT_FILE = "fusion.json"
 POLICY = ScoringPolicy(bos="one", terminator="one", boundary="separate")
@@ -51,8 +52,9 @@ class SourcedBatch(NamedTuple):
 class InfiFpo(Dpo):
     """Learns from pairs of responses against an initial pivot and source models.
 
-    The data object gives what ``Dpo`` asks for, ``authors`` (``authors.Author`` by name), ``leave_out``, ``report``
-    and, for blended objectives, ``blend``.
+    The data object gives what ``Dpo`` asks for, ``authors`` (``authors.Author`` or another with ``identity`` and
+    ``scores``, by name), ``leave_out``, ``report`` and, for blended objectives, ``blend``. One with
+    ``recorded_reference`` may bring the initial pivot's scores; one with ``held_out`` gets its pairs of the test read.
 
     Args:
         model, seed, sampler, share_prompt, chunk, score_batch, start_tolerance, samples: as in ``Dpo``.
@@ -133,11 +135,12 @@ class InfiFpo(Dpo):
         self._blend: dict[PreferencePair, tuple[PreferencePair, PreferencePair]] = {}
 
     def scored_pairs(self, data: Any) -> Sequence[PreferencePair]:
-        """The pairs of train and, for blended objectives, what they are made of."""
+        """The pairs of train, for blended objectives what they are made of, and those of the test where there are."""
         pairs: Sequence[PreferencePair] = data.items("train")
         if self.objective.blended:
             self._blend = {pair: data.blend(pair) for pair in pairs}
-        return [*pairs, *(part for parts in self._blend.values() for part in parts)]
+        held_out = data.held_out("test") if hasattr(data, "held_out") else []
+        return [*pairs, *(part for parts in self._blend.values() for part in parts), *held_out]
 
     def prepare(self, data: Any, stages: Any, progress: Progress | None = None) -> None:
         """Score the training pairs under every source and under the weights as they are now, or take both from stages.
@@ -149,16 +152,25 @@ class InfiFpo(Dpo):
         if missing:
             raise ValueError(f"method.sources names {missing}, the data have {', '.join(data.authors)}")
         self._score_sources(data, stages, progress)
-        super().prepare(data, stages, progress)
+        recorded = data.recorded_reference() if hasattr(data, "recorded_reference") else None
+        if recorded is None:
+            super().prepare(data, stages, progress)
+        else:
+            self._reference = {pair: self._recorded(pair, scores) for pair, scores in recorded.items()}
         if self.sources:
             self._report(data, stages)
+
+    def _recorded(self, pair: PreferencePair, scores: Sequence[RecordedScore]) -> tuple[np.ndarray, np.ndarray]:
+        """Sums (2,) and lengths (2,) that came with a pair; lengths that did not come are the policy's own."""
+        own = self.network.codec.response_ids([pair.chosen, pair.rejected])
+        lengths = [len(ids) if one.tokens is None else one.tokens for one, ids in zip(scores, own, strict=True)]
+        return np.array([one.sum for one in scores]), np.array(lengths)
 
     def _score_sources(self, data: Any, stages: Any, progress: Progress | None) -> None:
         pairs = self.scored_pairs(data)
         texts = sorted({(pair.prompt, text) for pair in pairs for text in (pair.chosen, pair.rejected)})
         scores: dict[str, SourceScores] = {
-            name: source_scores(stages, data.authors[name].source(), texts, POLICY, progress=progress, batch=64)
-            for name in self.sources
+            name: data.authors[name].scores(stages, texts, POLICY, progress=progress) for name in self.sources
         }
         sizes = np.array([len(text.encode()) for _, text in texts])
         shape = (len(texts), 0)
@@ -248,6 +260,33 @@ class InfiFpo(Dpo):
             "train/rejected_logp": values.policy_rejected.mean().detach(),
         }
         return result.losses, batch.tokens.read
+
+    def predict(
+        self, data: Any, *, split: str, limit: int | None = None, progress: Progress | None = None
+    ) -> list[Any]:
+        """As ``Dpo``; of data with held-out pairs ``PreferenceReading`` records, one for each pair."""
+        written = super().predict(data, split=split, limit=limit, progress=progress)
+        if not hasattr(data, "held_out"):
+            return written
+        pairs = data.held_out(split, limit)
+        return [
+            PreferenceReading(tuple(written[row * self.samples : (row + 1) * self.samples]), margin)
+            for row, margin in enumerate(self.margins(pairs))
+        ]
+
+    @torch.no_grad()
+    def margins(self, pairs: Sequence[PreferencePair]) -> list[float]:
+        """How much further than the initial pivot the policy sets chosen above rejected, nats per unit of length."""
+        found: list[float] = []
+        with evaluating(self.network):
+            for start in range(0, len(pairs), self.score_batch):
+                batch = self._batch(list(pairs[start : start + self.score_batch]))
+                policy = self._sums(batch.tokens.to(self.network.device))
+                policy = SequenceLogps(policy.sums.cpu(), policy.lengths.cpu())
+                values = self._pair_values(policy, batch.reference, batch.bytes, batch.sources)
+                apart = (values.policy_chosen - values.policy_rejected) - (values.init_chosen - values.init_rejected)
+                found += apart.tolist()
+        return found
 
     def _pair_values(
         self, policy: SequenceLogps, reference: SequenceLogps, sizes: Tensor, scores: TextScores

@@ -37,9 +37,13 @@ class SourceAlarmError(ValueError):
 class Tokenizer(Protocol):
     """What scoring needs of a tokenizer (``data.checkpoints.PieceTokenizer`` has it)."""
 
-    bos: int
     eos: int
     prefix: bytes
+
+    @property
+    def bos(self) -> int | None:
+        """Id that begins a text, or ``None`` where the tokenizer has none."""
+        ...
 
     def encode(self, text: str, *, start: bool = True) -> list[int]:
         """Ids without BOS and EOS; with ``start`` the text begins a document and gets the prefix."""
@@ -83,8 +87,8 @@ class ScoringPolicy:
     """What all models' scores have in common.
 
     Attributes:
-        bos: "one" puts exactly one BOS first, "none" no BOS; then the first token of a text cannot be scored, and an
-            empty prompt is refused.
+        bos: "one" puts exactly one BOS first where the tokenizer has one, "none" no BOS; then the first token of a
+            text cannot be scored, and an empty prompt is refused.
         terminator: "one" scores exactly one EOS after the response and counts it as a token; "none" scores none.
         boundary: "separate" encodes prompt and response each by itself, so that the scored tokens are the response;
             "joint" encodes them together and refuses texts in which a token spans both.
@@ -123,7 +127,7 @@ def encode_scored(source: Source, prompt: str, response: str, policy: ScoringPol
     """
     tokenizer = source.tokenizer
     before = source.template.removesuffix("{response}").replace("{prompt}", prompt)
-    head = [tokenizer.bos] if policy.bos == "one" else []
+    head = [tokenizer.bos] if policy.bos == "one" and tokenizer.bos is not None else []
     if policy.boundary == "separate":
         head += tokenizer.encode(before)
         tail = tokenizer.encode(response, start=not before)

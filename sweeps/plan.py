@@ -360,10 +360,12 @@ class Planner:
 def bases(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The configs whose trained weights a config needs, the deepest first, each once.
 
-    Its ``base``, which it starts from and which may have a base and sources itself; and its ``sources``, by name.
+    Its ``base``, which it starts from and which may have a base and sources itself; and its ``sources``, by name, but
+    for those that are used as they come.
     """
     found: list[Mapping[str, Any]] = []
-    for each in (*(config.get("sources") or {}).values(), config.get("base")):
+    sources = (config.get("sources") or {}).values()
+    for each in (*(one for one in sources if one["method"].get("tune", True)), config.get("base")):
         if each:
             found += [one for one in (*bases(each), each) if one not in found]
     return found

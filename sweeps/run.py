@@ -214,7 +214,7 @@ def build(config: Mapping[str, Any]) -> tuple[Any, Any]:
     """Data object and method of a config. Constructors are the schema: they check and raise ValueError."""
     from hydra.utils import instantiate
 
-    parts = strip(config, PRESENTATION - {"accelerator", "devices", "strategy", "checkpoint_every"})
+    parts = strip(config, PRESENTATION)
     return instantiate(parts["data"]), instantiate(parts["method"])
 
 
@@ -252,10 +252,11 @@ def _authors(
 
     found = {}
     for name, source in config.items():
-        weights = _trained(source, training_signature(source), stages, progress, None, actual=actual[name])
         data, method = build(actual[name])
         method.attach(data)
-        method.load_weights(weights)
+        if method.trains:  # others are used as they come
+            weights = _trained(source, training_signature(source), stages, progress, None, actual=actual[name])
+            method.load_weights(weights)
         found[name] = Author(name, method.network)
     return found
 

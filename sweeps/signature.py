@@ -25,8 +25,12 @@ ROOT = Path(__file__).resolve().parent.parent
 INFRASTRUCTURE = frozenset({"engine", "logger", "paths", "sweep", "hydra"})
 """Top-level config keys that say where a cell runs and who is told of it: never part of a signature."""
 
-PRESENTATION = frozenset({"cost", "label", "accelerator", "devices", "strategy", "checkpoint_every"})
-"""Keys that are left out wherever they stand: priors for the plan, display names, placement, how often to save."""
+PRESENTATION = frozenset({"cost", "label"})
+"""Keys that are left out wherever they stand: priors for the plan, display names."""
+
+PLACEMENT = frozenset({"accelerator", "devices", "strategy", "checkpoint_every"})
+"""Keys that are left out of a ``trainer``: where it runs, how often it saves. Elsewhere such a name means another
+thing: ``method.strategy`` of InfiFPO decides results."""
 
 TRAINING_ENTRY_POINTS = ("lightning_modules.fitting",)
 """Modules that take part in every training although no config names them."""
@@ -73,14 +77,20 @@ def hash_of(value: Any) -> str:
 def science(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved config that decides results: no infrastructure, no presentation."""
 
-    def strip(value: Any) -> Any:
+    def strip(value: Any, without: frozenset[str] = PRESENTATION) -> Any:
         if isinstance(value, Mapping):
-            return {key: strip(item) for key, item in value.items() if key not in PRESENTATION}
+            return {
+                key: strip(item, PRESENTATION | PLACEMENT if key == "trainer" else PRESENTATION)
+                for key, item in value.items()
+                if key not in without
+            }
         if isinstance(value, (list, tuple)):
             return [strip(item) for item in value]
         return value
 
-    return {key: strip(value) for key, value in config.items() if key not in INFRASTRUCTURE}
+    config = {key: value for key, value in config.items() if key not in INFRASTRUCTURE}
+    stripped: dict[str, Any] = strip(config)
+    return stripped
 
 
 def nodes(config: Any) -> Iterator[Mapping[str, Any]]:

@@ -70,6 +70,10 @@ GOES_WITH = {
     },
     **{("method", name): ("evaluation=text",) for name in ("f_sft", "sft_kl", "neftune", "policy_probe")},
     ("method", "value_probe"): ("evaluation=text",),
+    ("base", "preference_sft"): ("experiment=preferences",),
+    ("base", "preference_policy"): ("experiment=preferences",),
+    ("base", "hub_source"): ("experiment=preferences",),
+    ("method", "lm_eval"): ("evaluation=text", "data=lm_eval_gsm8k"),
     **{("base", f"policy_{name}"): ("experiment=instruction_policies",) for name in ("base", "sft", "dpo")},
     **{
         ("data", name): ("experiment=preference_pairs",)

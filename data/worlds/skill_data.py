@@ -24,7 +24,7 @@ class SkillData(ItemData):
         train_size: training problems.
         test_size: test problems, the skills in turn, the same for every mix.
         mix: share of each skill among the training problems; a skill that is left out has none.
-        facts, lexicon, world_seed: see ``SkillWorld``.
+        facts, lexicon, arithmetic, world_seed: see ``SkillWorld``.
 
     Attributes:
         collate, start_step, count_tokens: set by whoever trains; see ``ItemData``.
@@ -41,6 +41,7 @@ class SkillData(ItemData):
         mix: Mapping[str, float] = EVEN,
         facts: int = 200,
         lexicon: int = 120,
+        arithmetic: Mapping[str, float] | None = None,
         world_seed: int = 0,
     ) -> None:
         for key, value in (("batch_size", batch_size), ("train_size", train_size), ("test_size", test_size)):
@@ -51,7 +52,7 @@ class SkillData(ItemData):
         self.batch_size = int(batch_size)
         self.train_size = int(train_size)
         self.test_size = int(test_size)
-        self.world = SkillWorld(seed=world_seed, facts=facts, lexicon=lexicon, mix=mix)
+        self.world = SkillWorld(seed=world_seed, facts=facts, lexicon=lexicon, mix=mix, arithmetic=arithmetic or {})
         self._problems: dict[str, list[Problem]] = {}
 
     def prepare(self, stages: Stages, progress: Callable[[int, int], None] | None = None) -> None:

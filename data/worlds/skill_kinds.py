@@ -50,14 +50,31 @@ def same(answer: str, given: str) -> Grade:
 
 
 class Arithmetic:
-    """Two or three numbers below 100 with + and -, or two below 13 with *: ``17+25-3=`` is answered by ``39``."""
+    """Two or three numbers with + and -, or two below 13 with *: ``17+25-3=`` is answered by ``39``.
+
+    Args:
+        largest: number in a sum.
+        terms: most numbers in a sum, at least 2.
+        products: share of tasks with *. A product is in one split only, so that those of the test cannot be known by
+            heart.
+    """
+
+    def __init__(self, *, largest: int = 99, terms: int = 3, products: float = 0.3) -> None:
+        if largest < 9 or terms < 2 or not 0 <= products < 1:
+            raise ValueError(
+                "arithmetic wants largest of at least 9, terms of at least 2 and products below 1, got "
+                f"{largest}, {terms} and {products}"
+            )
+        self.largest = int(largest)
+        self.terms = int(terms)
+        self.products = float(products)
 
     def draw(self, rng: random.Random) -> Task:
         """A task."""
-        if rng.random() < 0.3:
+        if rng.random() < self.products:
             a, b = rng.randint(2, 12), rng.randint(2, 12)
             return Task(f"{a}*{b}=", str(a * b), lot_of("*", *sorted((a, b))))
-        numbers = [rng.randint(0, 99) for _ in range(rng.randint(2, 3))]
+        numbers = [rng.randint(0, self.largest) for _ in range(rng.randint(2, self.terms))]
         text, value = str(numbers[0]), numbers[0]
         for number in numbers[1:]:
             plus = rng.random() < 0.5

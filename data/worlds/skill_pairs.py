@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from data.artifacts import Stages
+from data.judges import Judge
 from data.preferences import Candidate, Choice, author_counts, choose
 from data.records.texts import Completion, Demonstration, PreferencePair
 from data.sources import digest_of
@@ -45,8 +46,11 @@ class SkillPairs(SkillData):
         pivot_copies: responses of the pivot; 8 in the paper.
         sampling_temperature: 0.8 in the paper.
         sampling_tokens: most tokens of a candidate; an unfinished one is dropped.
-        sampling_seed: of candidates and choices. All else as in ``SkillData``; ``train_size`` counts prompts of both
-            halves.
+        sampling_seed: of candidates and choices.
+        skills: skills that prompts ask for, in turn; ``None``: all.
+        judge: pays the candidates; ``None``: the world's exact checks. What is tested is always checked exactly.
+
+    All else is as in ``SkillData``; ``train_size`` counts prompts of both halves.
 
     Attributes:
         authors: trained models by name; set by ``take_authors`` before ``prepare``.
@@ -64,6 +68,8 @@ class SkillPairs(SkillData):
         sampling_temperature: float = 0.8,
         sampling_tokens: int = 32,
         sampling_seed: int = 0,
+        skills: Sequence[str] | None = None,
+        judge: Judge | None = None,
         **world: Any,
     ) -> None:
         super().__init__(**world)
@@ -72,6 +78,10 @@ class SkillPairs(SkillData):
         for key, value in (("copies", copies), ("pivot_copies", pivot_copies), ("sampling_tokens", sampling_tokens)):
             if value < 1:
                 raise ValueError(f"data.{key} must be at least 1, got {value}")
+        self.skills = SKILLS if skills is None else tuple(skills)
+        if not self.skills or set(self.skills) - set(SKILLS):
+            raise ValueError(f"data.skills must name some of {', '.join(SKILLS)}, got {list(self.skills)}")
+        self.judge = judge or Judge()
         if not sampling_temperature > 0:
             raise ValueError(f"data.sampling_temperature must be above 0, got {sampling_temperature}")
         self.half = half
@@ -99,7 +109,7 @@ class SkillPairs(SkillData):
         if not self.authors:
             raise ValueError(f"data {self.name} needs trained sources: choose a base that has them, base=skills_sft")
         prompts = [
-            self.world.problem("preference", index, skill=SKILLS[index % len(SKILLS)])
+            self.world.problem("preference", index, skill=self.skills[index % len(self.skills)])
             for index in range(self.train_size)
         ]
         prompts = prompts[: len(prompts) // 2] if self.half == "sft" else prompts[len(prompts) // 2 :]
@@ -124,7 +134,7 @@ class SkillPairs(SkillData):
 
     def _chosen(self, prompts: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Choice]:
         known, letters = {one.id: one for one in prompts}, set(self.world.vocabulary())
-        candidates: dict[str, list[Candidate]] = {one.id: [] for one in prompts}
+        usable: list[tuple[str, str, str]] = []
         unusable = {"empty": 0, "unfinished": 0, "other characters": 0}
         for row in rows:
             text = row["response"]
@@ -133,8 +143,12 @@ class SkillPairs(SkillData):
             if fault:
                 unusable[fault] += 1
                 continue
-            reward = self.world.grade(known[row["example_id"]], text).reward
-            candidates[row["example_id"]].append(Candidate(row["author"], text, reward))
+            usable.append((row["example_id"], row["author"], text))
+        paid = [self.world.grade(known[identifier], text).reward for identifier, _, text in usable]
+        rewards = self.judge.rewards([(known[identifier].prompt, text) for identifier, _, text in usable], paid)
+        candidates: dict[str, list[Candidate]] = {one.id: [] for one in prompts}
+        for (identifier, author, text), reward in zip(usable, rewards, strict=True):
+            candidates[identifier].append(Candidate(author, text, reward))
         choices = {
             one.id: choose(one.id, one.prompt, candidates[one.id], pivot=self.pivot, seed=int(self.sampling["seed"]))
             for one in prompts

@@ -30,6 +30,7 @@ class SkillWorld:
         facts: how many facts there are to know.
         lexicon: words that ``style`` may use.
         mix: share of each skill among the problems.
+        arithmetic: difficulty of arithmetic, see ``skill_kinds.Arithmetic``.
         shares: of the tasks, for each split; facts want shares that are multiples of 0.1.
     """
 
@@ -42,6 +43,7 @@ class SkillWorld:
         facts: int = 200,
         lexicon: int = 120,
         mix: Mapping[str, float] = EVEN,
+        arithmetic: Mapping[str, float] = MappingProxyType({}),
         shares: Mapping[str, float] = _SHARES,
     ) -> None:
         if facts < 1 or lexicon < 60:
@@ -52,7 +54,7 @@ class SkillWorld:
         self.mix = self._checked(mix)
         self.shares = dict(shares)
         self.skills: dict[str, Skill] = {
-            "arithmetic": Arithmetic(),
+            "arithmetic": Arithmetic(**arithmetic),  # type: ignore[arg-type]  # checked there
             "strings": Strings(),
             "facts": Facts(seed=seed, count=facts),
             "programs": Programs(),

@@ -134,10 +134,17 @@ class HubDecoding:
 
 
 class TokenizerCodec:
-    """The tokenizer of a ``CausalAnswerer``, with its prompt wrapper and answer prefix, as a ``Codec``."""
+    """The tokenizer of a ``CausalAnswerer``, with its prompt wrapper and answer prefix, as a ``Codec``.
 
-    def __init__(self, answerer: CausalAnswerer) -> None:
+    Attributes:
+        tokenizer: of the transformers library.
+        template: how prompt and response are set, as ``scoring_sources.Source`` wants it.
+    """
+
+    def __init__(self, answerer: CausalAnswerer, *, template: str = "{prompt}{response}") -> None:
         self._answerer = answerer
+        self.tokenizer = answerer.tokenizer
+        self.template = template
         self.padding = answerer.padding
         self.end = answerer.end
 

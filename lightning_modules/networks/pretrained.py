@@ -174,7 +174,8 @@ class Pretrained:
         answerer = cast(CausalAnswerer, self.build())
         limit = getattr(answerer.model.config, "max_position_embeddings", self.prompt_limit)
         network = HubCausal(answerer.model, limit=limit, padding=answerer.padding)
-        return LanguageModel(network, TokenizerCodec(answerer), pretrained=not answerer.is_new(""))
+        codec = TokenizerCodec(answerer, template=f"{self.prompt_wrapper}{self.answer_prefix}{{response}}")
+        return LanguageModel(network, codec, pretrained=not answerer.is_new(""))
 
     def skeleton(self) -> nn.Module:
         """The network on the meta device, with its adapters: shapes without storage, from ``architecture`` alone."""

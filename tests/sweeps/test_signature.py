@@ -15,6 +15,14 @@ def test_order_of_keys_and_infrastructure_do_not_matter():
     assert signature.hash_of(one) == signature.hash_of(two)
 
 
+def test_placement_is_left_out_of_trainers_only():
+    placed = {"trainer": {"devices": 2, "strategy": "ddp", "max_steps": 3}, "base": {"trainer": {"strategy": "auto"}}}
+    assert signature.science(placed) == {"trainer": {"max_steps": 3}, "base": {"trainer": {}}}
+    # InfiFPO's strategy of fusion decides results; that it went missing made three rows of a table one cell.
+    method = {"method": {"strategy": "average", "label": "x"}, "trainer": {}}
+    assert signature.science(method) == {"method": {"strategy": "average"}, "trainer": {}}
+
+
 @pytest.mark.parametrize("other", [{"a": 1.5}, {"a": "1"}, {"a": True}, {"a": None}, {"a": [1]}, {"b": 1}])
 def test_every_change_of_value_or_type_shows(other):
     assert signature.hash_of({"a": 1}) != signature.hash_of(other)

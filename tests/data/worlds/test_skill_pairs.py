@@ -83,6 +83,25 @@ def test_candidates_are_a_stage_named_by_who_wrote_them():
     assert other["expert"].calls == 1
 
 
+def test_another_judge_chooses_other_pairs_of_the_same_candidates():
+    class Contrary:
+        def rewards(self, texts, paid):
+            return [-one for one in paid]
+
+    stages = TemporaryStages()
+    exact, _ = pairs_of(stages=stages)
+    contrary, authors = pairs_of(stages=stages, judge=Contrary())
+    assert authors["expert"].calls == 0  # the candidates are the same stage
+    assert {one.chosen for one in contrary.items("train")} == {"??"} == {one.rejected for one in exact.items("train")}
+
+
+def test_prompts_may_be_of_some_skills_only():
+    data, _ = pairs_of(skills=["facts", "style"])
+    assert {one.id.split("/")[2] for one in data.items("train")} == {"facts", "style"}
+    with pytest.raises(ValueError, match=r"data\.skills"):
+        pairs_of(skills=["cooking"])
+
+
 def test_a_blend_has_the_best_of_each_side():
     data, _ = pairs_of()
     pair = data.items("train")[0]

@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 
 import pytest
@@ -40,6 +41,15 @@ def test_products_are_held_out_in_both_orders(world):
             if "*" in prompt:
                 pairs.setdefault(frozenset(prompt.rstrip("=").split("*")), set()).add(split)
     assert len(pairs) > 50 and all(len(splits) == 1 for splits in pairs.values())
+
+
+def test_arithmetic_may_be_made_easier():
+    easy = SkillWorld(seed=0, arithmetic={"largest": 20, "terms": 2, "products": 0.0})
+    prompts = [easy.problem("train", index, skill="arithmetic").prompt for index in range(200)]
+    numbers = [re.fullmatch(r"(\d+)[+-](\d+)=", prompt).groups() for prompt in prompts]
+    assert max(int(one) for pair in numbers for one in pair) == 20
+    with pytest.raises(ValueError, match="terms"):
+        SkillWorld(seed=0, arithmetic={"terms": 1})
 
 
 def test_arithmetic_and_programs_are_right_by_python(world):
