@@ -8,8 +8,9 @@ from typing import Literal, overload
 import pandas as pd
 
 from data.artifacts import Stages, TemporaryStages
+from data.context import Context
 from data.item_data import ItemData
-from data.rag_contexts import Context, ContextPlan, prompt_of
+from data.rag_contexts import QUESTION, ContextPlan, asked, prompt_of
 from data.records.readings import ReadingItem, Turn
 from data.records.texts import Completion
 from data.relations import subset
@@ -31,17 +32,22 @@ class Lessons:
 
     Args:
         count: lessons.
-        k: most passages of a lesson; each lesson draws its own number of passages from 1 to k.
+        k: most passages of a lesson.
+        k_least: fewest; lessons have ``k_least``, ..., ``k`` passages in turn. A lesson of few passages teaches little:
+            it has few questions, and what must be told apart is in the others.
         questions: at most so many of a lesson.
         hard: share of distractors that share the person or the attribute, half each; the others share nothing.
     """
 
-    def __init__(self, *, count: int, k: int = 5, questions: int = 8, hard: float = 0.3) -> None:
+    def __init__(self, *, count: int, k: int = 5, k_least: int = 1, questions: int = 8, hard: float = 0.3) -> None:
         if count < 1 or k < 1 or questions < 1 or not 0 <= hard <= 1:
             raise ValueError(
                 f"lessons want count, k, questions of 1 or more and hard in 0..1, got {count}, {k}, {questions}, {hard}"
             )
-        self.count, self.k, self.questions, self.hard = int(count), int(k), int(questions), float(hard)
+        if not 1 <= k_least <= k:
+            raise ValueError(f"k_least of lessons must lie in 1..k, got {k_least} with k={k}")
+        self.count, self.k, self.k_least = int(count), int(k), int(k_least)
+        self.questions, self.hard = int(questions), float(hard)
 
 
 class _LessonItems(Sequence[ReadingItem]):
@@ -68,9 +74,11 @@ class _LessonItems(Sequence[ReadingItem]):
         # Another seed, other lessons; k cycles, so that every length is equally frequent.
         number = int(index) + self._seed * 100_000_007
         negatives = {"random": 1 - plan.hard, "same_entity": plan.hard / 2, "same_attribute": plan.hard / 2}
-        told = lesson(self._world, number, k=1 + number % plan.k, questions=plan.questions, negatives=negatives)
+        k = plan.k_least + number % (plan.k - plan.k_least + 1)
+        told = lesson(self._world, number, k=k, questions=plan.questions, negatives=negatives)
         (question, answer), *others = told.turns
-        return ReadingItem(told.id, prompt_of(question, told.passages), answer, tuple(Turn(*one) for one in others))
+        further = tuple(Turn(asked(each), said) for each, said in others)
+        return ReadingItem(told.id, prompt_of(question, told.passages), answer, further)
 
 
 class FactRag(ItemData):
@@ -112,7 +120,7 @@ class FactRag(ItemData):
         self.plans: dict[str, Lessons | ContextPlan] = {"train": train, "test": test}
         self.batch_size, self.seed = int(batch_size), int(seed)
         self.response = response
-        self.vocabulary = Vocabulary(sorted({*world.vocabulary(), RELEVANT, ANSWER, NONE}))
+        self.vocabulary = Vocabulary(sorted({*world.vocabulary(), QUESTION, RELEVANT, ANSWER, NONE}))
         self._stages: Stages | None = None
         self._contexts: dict[str, list[Context]] = {}
 
