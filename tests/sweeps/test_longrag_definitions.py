@@ -12,10 +12,11 @@ def cells(name, scale="tiny"):
     return PLANNER.sweep(definition.load(f"longrag/{name}"), scale, seeds=(0,))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "questions"])
 def test_every_table_has_five_seeds_and_claims_with_a_source(name):
     loaded = definition.load(f"longrag/{name}")
     assert loaded.seeds == (0, 1, 2, 3, 4) and loaded.claims
+    assert len({claim["id"] for claim in loaded.claims}) == len(loaded.claims)
     assert all(claim["published"].startswith(("arXiv", "ours")) for claim in loaded.claims)
 
 
