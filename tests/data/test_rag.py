@@ -154,6 +154,19 @@ def test_lessons_have_as_many_passages_as_they_are_told():
     assert sizes(k=3) == [1, 2, 3] * 4 and sizes(k=5, k_least=4) == [4, 5] * 6
     with pytest.raises(ValueError, match="k_least"):
         Lessons(count=1, k=2, k_least=3)
+    with pytest.raises(ValueError, match="shares of"):
+        Lessons(count=1, negatives={"random": 0.5})
+
+
+def test_lessons_show_the_kinds_that_they_are_told():
+    def shared(kind):
+        """Passages besides the asked one that have its person or its attribute."""
+        items = data(Lessons(count=30, k=4, k_least=4, questions=4, negatives={kind: 1.0})).items("train")
+        asked = [[set(turn.split()) for turn in (one.prompt, *(each.prompt for each in one.turns))] for one in items]
+        names = {name for person in range(24) for name in WORLD.name(person).split()}
+        return sum(len(set.intersection(*turns) & names) > 0 for turns in asked)
+
+    assert shared("same_entity") > 20 > 5 > shared("random")
 
 
 def test_reasoning_quotes_the_gold_passage_or_says_that_there_is_none():
