@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from lightning_modules.networks.hub_causal import HubCausal
+from lightning_modules.networks.hub_causal import HubCausal, TokenizerCodec
 from lightning_modules.networks.language_model import LanguageModel
 from lightning_modules.networks.pretrained import Pretrained
 
@@ -34,13 +35,21 @@ class CappedCausal(HubCausal):
 
 
 class HubReader(Pretrained):
-    """See ``Pretrained``, whose arguments these are. Reads up to ``prompt_limit``, wherever its weights could go."""
+    """See ``Pretrained``, whose arguments these are; ``prompt_limit`` counts the response as well.
+
+    Prompts of any length can be counted, so that a budget drops passages; what the network reads is limited.
+    """
 
     def build_language_model(self, vocabulary: Any = None) -> LanguageModel:
         """See ``LanguageModelConfig``."""
         built = super().build_language_model(vocabulary)
         network = cast(HubCausal, built.causal)
+        limit = min(network.limit, self.prompt_limit)
+        # The network's limit holds from here on: a tokenizer that refuses long prompts could not count them.
+        cast(TokenizerCodec, built.codec)._answerer.prompt_limit = sys.maxsize
         cap = getattr(network._inner.config, "final_logit_softcapping", None)
-        if cap is not None:
-            built.causal = CappedCausal(network.model, limit=network.limit, padding=network.padding, cap=cap)
+        if cap is None:
+            network.limit = limit
+        else:
+            built.causal = CappedCausal(network.model, limit=limit, padding=network.padding, cap=cap)
         return built

@@ -43,3 +43,10 @@ def test_two_layers_of_it_read_and_score(name, tokenizer):
     if "gemma" in name:
         states = 1e4 * torch.ones(1, 1, 32)
         assert built.network.lm_head(states).abs().max() <= 30.0
+    node["prompt_limit"] = 12
+    short = instantiate({**node, "weights": None, "dtype": "float32", "tokenizer": {"weights": str(folder)}})
+    reading = short.build_language_model()
+    (ids,) = reading.codec.prompt_ids(["word " * 40])
+    assert len(ids) > 40 and reading.network.limit == 12  # a budget must be able to count what exceeds it
+    with pytest.raises(ValueError, match="limit of 12"):
+        reading.check_lengths([ids], [[1]])
