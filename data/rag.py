@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, overload
 
 import pandas as pd
 
 from data.artifacts import Stages, TemporaryStages
+from data.context import Context
 from data.item_data import ItemData
-from data.rag_contexts import Context, ContextPlan, prompt_of
+from data.rag_contexts import QUESTION, ContextPlan, asked, prompt_of
 from data.records.readings import ReadingItem, Turn
 from data.records.texts import Completion
 from data.relations import subset
 from data.retrieval.base import Progress
 from data.scoring_rag import judged
 from data.worlds.fact_lessons import lesson
-from data.worlds.facts import FactWorld
+from data.worlds.facts import EASY, KINDS, FactWorld
 from data.worlds.vocabulary import Vocabulary
 
 RELEVANT, ANSWER, NONE = "relevant", "answer", "nothing"
@@ -31,17 +32,31 @@ class Lessons:
 
     Args:
         count: lessons.
-        k: most passages of a lesson; each lesson draws its own number of passages from 1 to k.
+        k: most passages of a lesson.
+        k_least: fewest; lessons have ``k_least``, ..., ``k`` passages in turn. A lesson of few passages teaches little:
+            it has few questions, and what must be told apart is in the others.
         questions: at most so many of a lesson.
-        hard: share of distractors that share the person or the attribute, half each; the others share nothing.
+        negatives: shares of the kinds of the other passages, see ``data.worlds.facts``. Where none shares a name or an
+            attribute with what is asked, one word of the question tells its passage: readers learn no more than that.
     """
 
-    def __init__(self, *, count: int, k: int = 5, questions: int = 8, hard: float = 0.3) -> None:
-        if count < 1 or k < 1 or questions < 1 or not 0 <= hard <= 1:
-            raise ValueError(
-                f"lessons want count, k, questions of 1 or more and hard in 0..1, got {count}, {k}, {questions}, {hard}"
-            )
-        self.count, self.k, self.questions, self.hard = int(count), int(k), int(questions), float(hard)
+    def __init__(
+        self,
+        *,
+        count: int,
+        k: int = 5,
+        k_least: int = 1,
+        questions: int = 8,
+        negatives: Mapping[str, float] = EASY,
+    ) -> None:
+        if count < 1 or k < 1 or questions < 1:
+            raise ValueError(f"lessons want count, k and questions of 1 or more, got {count}, {k}, {questions}")
+        if set(negatives) - set(KINDS) or abs(sum(negatives.values()) - 1) > 1e-9:
+            raise ValueError(f"negatives must be shares of {', '.join(KINDS)} that add up to 1, got {dict(negatives)}")
+        if not 1 <= k_least <= k:
+            raise ValueError(f"k_least of lessons must lie in 1..k, got {k_least} with k={k}")
+        self.count, self.k, self.k_least = int(count), int(k), int(k_least)
+        self.questions, self.negatives = int(questions), dict(negatives)
 
 
 class _LessonItems(Sequence[ReadingItem]):
@@ -67,10 +82,11 @@ class _LessonItems(Sequence[ReadingItem]):
         plan = self._lessons
         # Another seed, other lessons; k cycles, so that every length is equally frequent.
         number = int(index) + self._seed * 100_000_007
-        negatives = {"random": 1 - plan.hard, "same_entity": plan.hard / 2, "same_attribute": plan.hard / 2}
-        told = lesson(self._world, number, k=1 + number % plan.k, questions=plan.questions, negatives=negatives)
+        k = plan.k_least + number % (plan.k - plan.k_least + 1)
+        told = lesson(self._world, number, k=k, questions=plan.questions, negatives=plan.negatives)
         (question, answer), *others = told.turns
-        return ReadingItem(told.id, prompt_of(question, told.passages), answer, tuple(Turn(*one) for one in others))
+        further = tuple(Turn(asked(each), said) for each, said in others)
+        return ReadingItem(told.id, prompt_of(question, told.passages), answer, further)
 
 
 class FactRag(ItemData):
@@ -112,7 +128,7 @@ class FactRag(ItemData):
         self.plans: dict[str, Lessons | ContextPlan] = {"train": train, "test": test}
         self.batch_size, self.seed = int(batch_size), int(seed)
         self.response = response
-        self.vocabulary = Vocabulary(sorted({*world.vocabulary(), RELEVANT, ANSWER, NONE}))
+        self.vocabulary = Vocabulary(sorted({*world.vocabulary(), QUESTION, RELEVANT, ANSWER, NONE}))
         self._stages: Stages | None = None
         self._contexts: dict[str, list[Context]] = {}
 

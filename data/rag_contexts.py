@@ -7,9 +7,10 @@ budget, arrange. Arranging before dropping would drop good passages (trap 5 of t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from data.artifacts import Stages
+from data.context import Context, Showing
 from data.corpora import PassageFile, RawRow, write_passages
 from data.order import Order
 from data.passage_lists import PassageLists
@@ -17,23 +18,11 @@ from data.records.passages import Passage, RagExample
 from data.retrieval.base import Progress, Retriever
 from data.sources import digest_of
 from data.worlds.facts import FAMILIES, GOLD, KINDS, FactWorld
-from data.worlds.seeding import generator
 
 RETRIEVER_PAIRS = ("lookup", "dialogue")
 
-
-class Context(NamedTuple):
-    """A question with the passages that it is shown with.
-
-    Attributes:
-        example: the question; ``passages`` in the order of the prompt.
-        dropped: passages of the ranking's first k that the budget left out.
-        gold_dropped: whether one of them was gold.
-    """
-
-    example: RagExample
-    dropped: int
-    gold_dropped: bool
+QUESTION = "question"
+"""Stands before every question, in lessons and tests: small readers otherwise cannot tell it from a passage."""
 
 
 class ContextPlan:
@@ -44,6 +33,8 @@ class ContextPlan:
         retriever: ranks the passages of the question's split; ``None`` with ``negatives``.
         negatives: in place of a retriever: the gold passage ranks first, then distractors of these kinds of the fact
             world (shares that add up to 1). Compare kinds at equal k.
+        substitutes: distractors of these kinds stand where the retriever put passages that are not gold. Gold is
+            there as often and at the same rank as without: what such a context lacks is the retriever's likeness alone.
         k: most passages; 0 shows none.
         k_least: each question draws its own k between this and ``k``; ``None``: all have ``k``.
         depth: passages that are retrieved and kept as a stage: cells with another k share it. Above k.
@@ -64,6 +55,7 @@ class ContextPlan:
         order: Order,
         retriever: Retriever | None = None,
         negatives: Mapping[str, float] | None = None,
+        substitutes: Mapping[str, float] | None = None,
         k: int = 10,
         k_least: int | None = None,
         depth: int = 64,
@@ -78,30 +70,28 @@ class ContextPlan:
     ) -> None:
         if (retriever is None) == (negatives is None):
             raise ValueError("contexts come from a retriever or from negatives: give exactly one, null the other")
-        if negatives is not None and (set(negatives) - set(KINDS) or abs(sum(negatives.values()) - 1) > 1e-9):
-            raise ValueError(f"negatives must be shares of {', '.join(KINDS)} that add up to 1, got {dict(negatives)}")
-        if k < 0 or (k_least is not None and not 0 <= k_least <= k):
-            raise ValueError(f"k must be at least 0 and k_least lie in 0..k, got {k} and {k_least}")
+        for name, shares in (("negatives", negatives), ("substitutes", substitutes)):
+            if shares is not None and (set(shares) - set(KINDS) or abs(sum(shares.values()) - 1) > 1e-9):
+                raise ValueError(f"{name} must be shares of {', '.join(KINDS)} that add up to 1, got {dict(shares)}")
+        if substitutes is not None and retriever is None:
+            raise ValueError("substitutes stand in for retrieved passages: give a retriever, or negatives alone")
+        self._showing = Showing(
+            order=order, k=k, k_least=k_least, gold=gold, budget=budget, overflow=overflow, seed=seed
+        )
         if retriever is not None and k >= depth:
             raise ValueError(f"depth must exceed k, got depth={depth} and k={k}: raise depth")
         unknown = sorted(set(families) - set(FAMILIES))
         if unknown or not families:
             raise ValueError(f"families must be some of {', '.join(FAMILIES)}, got {list(families)}")
-        if questions < 1 or (budget is not None and budget < 1):
-            raise ValueError(f"questions and budget must be at least 1, got {questions} and {budget}")
-        for name, given, offered in (
-            ("gold", gold, ("kept", "removed")),
-            ("overflow", overflow, ("fail", "drop")),
-            ("absent", absent, ("keep", "drop")),
-        ):
-            if given not in offered:
-                raise ValueError(f"{name} must be {' or '.join(offered)}, got {given!r}")
-        self.order, self.retriever = order, retriever
+        if questions < 1:
+            raise ValueError(f"questions must be at least 1, got {questions}")
+        if absent not in ("keep", "drop"):
+            raise ValueError(f"absent must be keep or drop, got {absent!r}")
+        self.retriever = retriever
         self.negatives = None if negatives is None else dict(negatives)
-        self.k, self.k_least, self.depth = int(k), k_least, int(depth)
-        self.gold, self.absent, self.overflow = gold, absent, overflow
-        self.families, self.questions, self.budget = tuple(families), int(questions), budget
-        self.pairs, self.seed = int(pairs), int(seed)
+        self.substitutes = None if substitutes is None else dict(substitutes)
+        self.k, self.depth, self.gold, self.absent = int(k), int(depth), gold, absent
+        self.families, self.questions, self.pairs = tuple(families), int(questions), int(pairs)
 
     def contexts(
         self,
@@ -124,33 +114,34 @@ class ContextPlan:
         Raises:
             ValueError: a budget without ``tokens``, or one that is exceeded with ``overflow`` "fail".
         """
-        if self.budget is not None and tokens is None:
-            raise ValueError("a budget of tokens needs a reader that counts them: attach the method first")
-        asked = [
+        wanted = [
             world.question(split, self.families[index % len(self.families)], index) for index in range(self.questions)
         ]
-        ranked = self._ranked(world, split, asked, stages, progress)
-        return [self._context(example, found, tokens) for example, found in zip(asked, ranked, strict=True)]
+        ranked = self._ranked(world, split, wanted, stages, progress)
+        if self.substitutes is not None:
+            ranked = [self._substituted(world, split, *each) for each in enumerate(ranked)]
+        show = self._showing.show
+        return [show(example, found, prompt_of, tokens) for example, found in zip(wanted, ranked, strict=True)]
 
     def _ranked(
         self,
         world: FactWorld,
         split: str,
-        asked: Sequence[RagExample],
+        wanted: Sequence[RagExample],
         stages: Stages,
         progress: Progress | None,
     ) -> list[list[Passage]]:
         """Best first; enough of them for k."""
         if self.k == 0:
-            return [[] for _ in asked]
+            return [[] for _ in wanted]
         if self.negatives is not None:
-            return [self._graded(world, split, index) for index in range(len(asked))]
+            return [self._graded(world, split, index) for index in range(len(wanted))]
         assert self.retriever is not None
         corpus = world_corpus(world, split, stages)
         pairs = [world.question("base", family, index) for family in RETRIEVER_PAIRS for index in range(self.pairs)]
         lists = PassageLists(self.retriever, corpus, stages, training=pairs)
         places = {passage.id: place for place, passage in enumerate(corpus)}
-        return [[corpus[places[hit.id]] for hit in hits] for hits in lists.of(asked, self.depth, progress=progress)]
+        return [[corpus[places[hit.id]] for hit in hits] for hits in lists.of(wanted, self.depth, progress=progress)]
 
     def _graded(self, world: FactWorld, split: str, index: int) -> list[Passage]:
         """Gold first, then distractors of the wanted kinds."""
@@ -161,40 +152,31 @@ class ContextPlan:
         marked = list(zip(read.kinds, read.example.passages, strict=True))
         return [one for kind, one in marked if kind == GOLD] + [one for kind, one in marked if kind != GOLD]
 
-    def _context(self, example: RagExample, ranked: Sequence[Passage], tokens: Callable[[str], int] | None) -> Context:
-        if self.gold == "removed":
-            ranked = [passage for passage in ranked if passage.id not in example.gold]
-        k = self.k
-        if self.k_least is not None:
-            k = generator(self.seed, "rag", "k", example.id).randint(self.k_least, self.k)
-        chosen = list(ranked[:k])
-        kept = len(chosen) if self.budget is None or tokens is None else self._fitting(example, chosen, tokens)
-        lost = [passage.id for passage in chosen[kept:]]
-        if lost and self.overflow == "fail":
-            raise ValueError(
-                f"{len(lost)} of {len(chosen)} passages of {example.id} exceed the budget of {self.budget} tokens: the "
-                "cell would measure the budget, not k; raise budget, lower k, or allow overflow=drop"
-            )
-        shown = self.order.arrange(chosen[:kept], example_id=example.id, gold=example.gold)
-        return Context(example._replace(passages=tuple(shown)), len(lost), any(one in example.gold for one in lost))
+    def _substituted(self, world: FactWorld, split: str, index: int, ranked: Sequence[Passage]) -> list[Passage]:
+        """The gold passages at their ranks, distractors of the wanted kinds at all others up to k."""
+        assert self.substitutes is not None
+        family = self.families[index % len(self.families)]
+        gold = set(world.question(split, family, index).gold)
+        # Two ranks more than k: gold that is removed later leaves them.
+        kept = ranked[: self.k + 2] if self.gold == "removed" else ranked[: self.k]
+        wanted = sum(passage.id not in gold for passage in kept)
+        if not wanted:
+            return list(kept)
+        drawn = world.reading(
+            split, family, index, k=wanted, negatives=self.substitutes, gold_present=False
+        ).example.passages
+        others = iter(drawn)
+        return [passage if passage.id in gold else next(others) for passage in kept]
 
-    def _fitting(self, example: RagExample, chosen: Sequence[Passage], tokens: Callable[[str], int]) -> int:
-        """How many of the first passages fit with the question."""
-        assert self.budget is not None
-        if tokens(example.question) > self.budget:
-            raise ValueError(
-                f"the question {example.id} alone exceeds the budget of {self.budget} tokens: raise budget, no "
-                "question is ever cut"
-            )
-        for count in range(len(chosen), 0, -1):
-            if tokens(prompt_of(example.question, chosen[:count])) <= self.budget:
-                return count
-        return 0
+
+def asked(question: str) -> str:
+    """A question with its mark."""
+    return f"{QUESTION} {question}"
 
 
 def prompt_of(question: str, passages: Sequence[Passage]) -> str:
-    """Passages in their order, then the question."""
-    return " ".join([*(passage.text for passage in passages), question])
+    """Passages in their order, then the question with its mark."""
+    return " ".join([*(passage.text for passage in passages), asked(question)])
 
 
 def world_corpus(world: FactWorld, split: str, stages: Stages) -> PassageFile:

@@ -15,7 +15,7 @@ from data.column_scores import Score, mean_of
 from data.records.passages import Passage, RagExample
 
 if TYPE_CHECKING:
-    from data.rag_contexts import Context
+    from data.context import Context
 
 ERRORS = ("error_same_entity", "error_same_attribute", "error_other_passage", "error_not_in_context", "error_malformed")
 """Kinds of wrong answers; they exclude each other and add up to 1 - exact_match.

@@ -7,7 +7,7 @@ Departures: the loss mask of the paper is unknown, ours is on responses alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -37,6 +37,8 @@ class RagSft(GridModule):
         loss: of the response tokens, such as ``losses.sft.sft_loss`` with ``per_sequence`` bound.
         optimiser: of this training; ``None``: the model's own.
         tune: train it; ``False`` prompts the weights that it comes with.
+        packing: tokens of a training row that holds several items, which do not see each other; ``None``: one row each.
+            The loss is the same; packing saves padding where lengths differ much.
         chunk: response tokens that meet the vocabulary at a time; ``None``: all.
     """
 
@@ -51,15 +53,18 @@ class RagSft(GridModule):
         loss: TokenLoss,
         optimiser: Optimiser | None = None,
         tune: bool = True,
+        packing: int | None = None,
         chunk: int | None = None,
     ) -> None:
         super().__init__(seed=seed, optimiser=optimiser or model.optimiser)
-        if chunk is not None and chunk < 1:
-            raise ValueError(f"method.chunk must be at least 1 or null, got {chunk}")
+        for name, value in (("packing", packing), ("chunk", chunk)):
+            if value is not None and value < 1:
+                raise ValueError(f"method.{name} must be at least 1 or null, got {value}")
         self.model = model
         self.sampler = sampler
         self.loss = loss
         self.trains = bool(tune)
+        self.packing = packing
         self.chunk = chunk
 
     def attach(self, data: Any) -> None:
@@ -81,10 +86,11 @@ class RagSft(GridModule):
         spans = list(zip([0, *ends], ends, strict=False))
         rows = [[token for turn in range(*span) for token in (*prompts[turn], *responses[turn])] for span in spans]
         self.network.check_lengths(rows, [()] * len(rows))
-        ids = pad(rows, value=codec.padding)
+        places = _places([len(row) for row in rows], self.packing)
+        ids, positions, segments = _laid_out(rows, places, padding=codec.padding)
         starts = []
-        for number, span in enumerate(spans):
-            place = number * ids.shape[1] - 1
+        for (row, offset), span in zip(places, spans, strict=True):
+            place = row * ids.shape[1] + offset - 1
             for turn in range(*span):
                 place += len(prompts[turn])
                 starts.append(place)
@@ -92,7 +98,16 @@ class RagSft(GridModule):
         targets = pad(responses, value=IGNORED)
         sources = torch.tensor(starts)[:, None] + torch.arange(targets.shape[1])
         sources = sources.masked_fill(targets == IGNORED, 0)
-        return TokenBatch(ids, None, None, None, sources, targets, torch.tensor(sum(map(len, rows))))
+        packed = self.packing is not None
+        return TokenBatch(
+            ids,
+            positions if packed else None,
+            segments if packed else None,
+            None,
+            sources,
+            targets,
+            torch.tensor(sum(map(len, rows))),
+        )
 
     def losses(self, batch: TokenBatch) -> tuple[Tensor, Tensor]:
         """See ``GridModule.losses``: one loss in nats for each response, and the tokens read."""
@@ -106,3 +121,38 @@ class RagSft(GridModule):
         return complete(
             self.network, data.items(split, limit), self.sampler, copies=1, seed=self.seed, progress=progress
         )
+
+
+def _places(lengths: Sequence[int], room: int | None) -> list[tuple[int, int]]:
+    """Row and offset of every sequence: a row each, or first-fit-decreasing into rows of ``room`` tokens.
+
+    ``ValueError`` for a sequence that is longer than a row.
+    """
+    if room is None:
+        return [(number, 0) for number in range(len(lengths))]
+    places, filled = [(0, 0)] * len(lengths), list[int]()
+    for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
+        if lengths[number] > room:
+            raise ValueError(f"an item has {lengths[number]} tokens, a packed row {room}: raise method.packing")
+        row = next((row for row, used in enumerate(filled) if used + lengths[number] <= room), len(filled))
+        if row == len(filled):
+            filled.append(0)
+        places[number] = (row, filled[row])
+        filled[row] += lengths[number]
+    return places
+
+
+def _laid_out(
+    sequences: Sequence[Sequence[int]], places: Sequence[tuple[int, int]], *, padding: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids, positions inside a sequence and numbers of the sequences (-1: padding), (R, T) each."""
+    count = 1 + max(row for row, _ in places)
+    width = max(offset + len(ids) for ids, (_, offset) in zip(sequences, places, strict=True))
+    rows = torch.full((count, width), padding)
+    positions, segments = torch.zeros_like(rows), torch.full_like(rows, -1)
+    for number, (ids, (row, offset)) in enumerate(zip(sequences, places, strict=True)):
+        span = slice(offset, offset + len(ids))
+        rows[row, span] = torch.tensor(ids)
+        positions[row, span] = torch.arange(len(ids))
+        segments[row, span] = number
+    return rows, positions, segments

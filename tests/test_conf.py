@@ -27,7 +27,7 @@ WITH_PACKAGE = {
 """Groups that are parts of other options: composed wherever those are."""
 
 RAG_METHODS = ("direct_sft", "rag_prompting", "rag_sft", "rag_sft_reasoning")
-FACT_SETS = ("facts", "facts_direct", "facts_length", "facts_lessons", "facts_reasoning")
+FACT_SETS = ("facts", "facts_direct", "facts_length", "facts_length_matched", "facts_lessons", "facts_reasoning")
 
 GOES_WITH = {
     ("evaluation", "text"): ("method=sft", "model=tiny_decoder"),
@@ -38,6 +38,9 @@ GOES_WITH = {
     ("base", "reader"): ("method=rag_prompting", "data=facts", "evaluation=rag"),
     **{("method", name): ("evaluation=rag",) for name in RAG_METHODS},
     **{("data", name): ("evaluation=rag", "method=rag_sft") for name in FACT_SETS},
+    ("evaluation", "questions"): ("method=rag_sft", "data=real_questions"),
+    ("data", "real_questions"): ("evaluation=questions", "method=rag_sft"),
+    ("method", "rag_endpoint"): ("evaluation=questions", "data=real_questions"),
     ("evaluation", "policy"): ("method=grpo", "model=tiny_decoder", "data=countdown"),
     **{
         ("method", name): ("evaluation=policy", "model=tiny_decoder", "data=countdown")

@@ -8,7 +8,7 @@ import pytest
 from data.artifacts import TemporaryStages
 from data.order import GoldAtOrder, OriginalOrder, ReorderedOrder, ReversedOrder
 from data.rag import ANSWER, RELEVANT, FactRag, Lessons
-from data.rag_contexts import ContextPlan, prompt_of, world_corpus
+from data.rag_contexts import QUESTION, ContextPlan, prompt_of, world_corpus
 from data.records.passages import Passage, RagExample
 from data.records.texts import Completion
 from data.retrieval.bm25 import BM25Retriever
@@ -62,6 +62,26 @@ def test_gold_first_balanced_or_removed_at_equal_k():
         assert all(len(one.example.passages) == 4 for one in made) and gold_shown(made) == 0
 
 
+@pytest.mark.parametrize("gold", ["kept", "removed"])
+def test_substitutes_leave_gold_where_the_retriever_put_it_and_nothing_else(gold):
+    settings = {"k": 6, "k_least": 2, "questions": 20, "gold": gold}
+    as_found = contexts(retrieved(**settings))
+    replaced = contexts(retrieved(**settings, substitutes={"random": 1.0}))
+    kept = 0
+    for one, other in zip(as_found, replaced, strict=True):
+        assert len(one.example.passages) == len(other.example.passages)
+        for before, after in zip(one.example.passages, other.example.passages, strict=True):
+            is_gold = before.id in one.example.gold
+            assert is_gold == (after.id in one.example.gold)
+            kept += is_gold
+            if not is_gold:  # no name and no kind of attribute in common with what is asked
+                asked = set(one.example.question.split()) - {"what", "is", "the", "of", "?", "first", "last"}
+                assert not asked & set(after.text.split())
+    assert (kept > 10) if gold == "kept" else (kept == 0)
+    with pytest.raises(ValueError, match="substitutes"):
+        plan(substitutes={"random": 1.0})
+
+
 def test_order_comes_after_dropping_and_drops_the_worst_rank():
     ranked = contexts(plan(k=6))[0].example
     words = {"tokens": lambda text: len(text.split())}
@@ -78,7 +98,7 @@ def test_a_cell_fails_that_would_measure_its_budget_and_counts_lost_gold():
         contexts(plan(k=6, budget=30), **words)
     with pytest.raises(ValueError, match=r"question .* alone exceeds"):
         contexts(plan(budget=3, overflow="drop"), **words)
-    lost = contexts(plan(k=3, budget=9, overflow="drop"), **words)
+    lost = contexts(plan(k=3, budget=10, overflow="drop"), **words)
     assert [(one.dropped, one.gold_dropped) for one in lost] == [(3, True)] * 8 and gold_shown(lost) == 0
 
 
@@ -117,10 +137,36 @@ def test_lessons_are_about_their_own_passages_and_never_twice_the_same():
     items = list(data().items("train"))
     assert len(items) == 20 and {1 + len(item.turns) for item in items} == {1, 2, 3}
     for item in items:
-        turns = [(item.prompt.rpartition(" .")[2], item.response), *item.turns]
+        turns = [(item.prompt[item.prompt.index(QUESTION) :], item.response), *item.turns]
+        assert all(
+            question.split().count(QUESTION) == question.startswith(f"{QUESTION} ") == 1 for question, _ in turns
+        )
         assert len({question for question, _ in turns}) == len(turns)
         assert all(answer in item.prompt.split() for _, answer in turns)
     assert [item.prompt for item in items] != [item.prompt for item in data(seed=1).items("train")]
+
+
+def test_lessons_have_as_many_passages_as_they_are_told():
+    def sizes(**changes):
+        items = data(Lessons(count=12, **changes)).items("train")
+        return [1 + len(item.turns) for item in items]
+
+    assert sizes(k=3) == [1, 2, 3] * 4 and sizes(k=5, k_least=4) == [4, 5] * 6
+    with pytest.raises(ValueError, match="k_least"):
+        Lessons(count=1, k=2, k_least=3)
+    with pytest.raises(ValueError, match="shares of"):
+        Lessons(count=1, negatives={"random": 0.5})
+
+
+def test_lessons_show_the_kinds_that_they_are_told():
+    def shared(kind):
+        """Passages besides the asked one that have its person or its attribute."""
+        items = data(Lessons(count=30, k=4, k_least=4, questions=4, negatives={kind: 1.0})).items("train")
+        asked = [[set(turn.split()) for turn in (one.prompt, *(each.prompt for each in one.turns))] for one in items]
+        names = {name for person in range(24) for name in WORLD.name(person).split()}
+        return sum(len(set.intersection(*turns) & names) > 0 for turns in asked)
+
+    assert shared("same_entity") > 20 > 5 > shared("random")
 
 
 def test_reasoning_quotes_the_gold_passage_or_says_that_there_is_none():

@@ -57,6 +57,20 @@ def test_losses_are_those_of_the_rows_read_alone():
     torch.testing.assert_close(together, alone)
 
 
+def test_packed_items_do_not_see_each_other():
+    items = [
+        *Data().items("train"),
+        ReadingItem("three", "sky is red sky ?", "red", (Turn("rose ?", "blue"),)),
+        ReadingItem("four", "rose ?", "blue red"),
+    ]
+    apart, packed = reader(), reader(packing=24)
+    batch = packed.collate(items)
+    assert len(batch.ids) == 2 and batch.segments is not None and int(batch.read) == int(apart.collate(items).read)
+    torch.testing.assert_close(packed.losses(batch)[0], apart.losses(apart.collate(items))[0])
+    with pytest.raises(ValueError, match=r"method\.packing"):
+        reader(packing=4).collate(items)
+
+
 def test_training_makes_it_answer_what_it_was_taught():
     method = reader()
     items = Data().items("train")

@@ -12,10 +12,11 @@ def cells(name, scale="tiny"):
     return PLANNER.sweep(definition.load(f"longrag/{name}"), scale, seeds=(0,))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "questions"])
 def test_every_table_has_five_seeds_and_claims_with_a_source(name):
     loaded = definition.load(f"longrag/{name}")
     assert loaded.seeds == (0, 1, 2, 3, 4) and loaded.claims
+    assert len({claim["id"] for claim in loaded.claims}) == len(loaded.claims)
     assert all(claim["published"].startswith(("arXiv", "ours")) for claim in loaded.claims)
 
 
@@ -31,13 +32,16 @@ def test_passages_order_and_retriever_of_the_test_train_nothing_anew():
     for cell in cells("main"):
         arm = cell.row.partition(",")[0]
         trained.setdefault(arm, set()).add(cell.training)
-    assert all(len(trained[arm]) == 1 for arm in ("Implicit", "Direct", "Reasoning", "Length only"))
-    assert len(set.union(*(trained[arm] for arm in ("Implicit", "Direct", "Reasoning", "Length only")))) == 4
+    assert all(len(trained[arm]) == 1 for arm in ("Implicit", "Direct", "Reasoning", "Length only", "Length matched"))
+    assert (
+        len(set.union(*(trained[arm] for arm in ("Implicit", "Direct", "Reasoning", "Length only", "Length matched"))))
+        == 5
+    )
 
 
 def test_arms_take_equal_steps_over_equal_numbers_of_passages():
     plans = {cell.row.partition(",")[0]: cell.config for cell in cells("main")}
-    arms = [plans[arm] for arm in ("Implicit", "Reasoning", "Length only")]
+    arms = [plans[arm] for arm in ("Implicit", "Reasoning", "Length only", "Length matched")]
     shared = ("k", "k_least", "questions")
     assert len({tuple(arm["data"]["train"][key] for key in shared) for arm in arms}) == 1
     arms.append(plans["Direct"])
@@ -45,6 +49,15 @@ def test_arms_take_equal_steps_over_equal_numbers_of_passages():
     assert {arm["trainer"]["max_epochs"] for arm in arms} == {1}
     assert plans["Direct"]["data"]["train"]["k"] == 0
     assert plans["Length only"]["data"]["train"]["negatives"] == {"random": 1.0}
+
+
+def test_the_matched_control_differs_from_the_implicit_arm_by_its_passages_alone():
+    plans = {cell.row.partition(",")[0]: cell.config["data"]["train"] for cell in cells("main")}
+    implicit, matched = plans["Implicit"], plans["Length matched"]
+    assert {key for key in implicit if implicit[key] != matched[key]} == {"substitutes"}
+    assert (implicit["substitutes"], matched["substitutes"]) == (None, {"random": 1.0})
+    shared = {cell.training for cell in cells("main")} & {cell.training for cell in cells("hard_negatives")}
+    assert len(shared) == 3  # the base reader and both arms are trained once for both tables
 
 
 def test_the_mandatory_controls_are_there():
