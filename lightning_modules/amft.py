@@ -1,8 +1,9 @@
 """AMFT (arXiv 2508.06944): mu, the weight of SFT, is learnt from held-out reward and from the policy's entropy.
 
-Departures from the paper: the RL term is critic-free (GRPO's) where the paper has PPO with a critic; the meta-gradient
-is scaled to a cosine by default, since at the released rate of 1e-4 it moves mu by 1e-7 an update; the direction of the
-entropy term, on which the paper's text and its Eq. 6 differ, is an option. The released code has the meta-gradient's
+Departures from the paper: the RL term is critic-free (GRPO's) by default where the paper has PPO with a critic, which
+is an option (method=amft_ppo); the meta-gradient is scaled to a cosine by default, since at the released rate of 1e-4
+it moves mu by 1e-7 an update; the direction of the entropy term, on which the paper's text and its Eq. 6 differ, is an
+option. The released code has the meta-gradient's
 sign reversed, and no rollouts: it is no guide.
 """
 
@@ -44,7 +45,6 @@ class Amft(Mixer):
         entropy_sign: see ``losses.amft.update_mu``.
         target_entropy: H*, nats per token; ``None``: that of the first step's rollouts, which is the entropy after the
             warm-up.
-        clip_eps, normalise_std: see ``Mixer``.
     """
 
     def __init__(
@@ -64,10 +64,8 @@ class Amft(Mixer):
         entropy_lr: float = 0.02,
         entropy_sign: Literal["prose", "eq6"] = "eq6",
         target_entropy: float | None = None,
-        clip_eps: float = 0.2,
-        normalise_std: bool = True,
     ) -> None:
-        super().__init__(clip_eps=clip_eps, normalise_std=normalise_std)
+        super().__init__()
         for name, given, offered in (
             ("meta_gradient", meta_gradient, ("none", "old", "new", "trailing")),
             ("meta_scale", meta_scale, ("cosine", "raw")),

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from data.records.texts import Demonstration
-from lightning_modules.losses.logps import per_global_token
-from lightning_modules.losses.policy_gradient import clipped_policy_loss, group_advantages
 from lightning_modules.losses.sft import sft_loss
+from lightning_modules.rl_terms import GroupRelative, RlTerm, Rolled, token_mean
 
 
 class Wants(NamedTuple):
@@ -34,24 +33,6 @@ class Demonstrated(NamedTuple):
 
     logps: Tensor
     mask: Tensor
-
-
-class Rolled(NamedTuple):
-    """Own answers.
-
-    Attributes:
-        logps: (N, L) with their graph, at the sampling temperature, nats.
-        old_logps: (N, L), of the sampler; constants.
-        mask: (N, L).
-        rewards: (P, G), 0 or 1.
-        entropy: mean over all tokens of -log p, nats: an unbiased estimate of the policy's entropy on its own text.
-    """
-
-    logps: Tensor
-    old_logps: Tensor
-    mask: Tensor
-    rewards: Tensor
-    entropy: float
 
 
 class Material(NamedTuple):
@@ -72,6 +53,23 @@ class AdamView(NamedTuple):
     learning_rate: float
     betas: tuple[float, float]
     epsilon: float
+
+
+def adam_view(optimizer: Any, parameters: Sequence[Tensor]) -> AdamView | None:
+    """How an optimiser stands; ``None`` before its first step. A parameter keeps its place whatever its group."""
+    groups = optimizer.param_groups
+    found = [optimizer.state.get(parameter) for parameter in parameters]
+    states = [state for state in found if state]
+    if len(states) < len(found):
+        return None
+    return AdamView(
+        [state["exp_avg"] for state in states],
+        [state["exp_avg_sq"] for state in states],
+        int(states[0]["step"]),
+        groups[0]["lr"],
+        groups[0]["betas"],
+        groups[0]["eps"],
+    )
 
 
 class Signals(NamedTuple):
@@ -106,25 +104,36 @@ class Weights(NamedTuple):
 
 
 class Mixer:
-    """Plain GRPO, from which all mixers start: SFT's loss is the mean over tokens, RL's is GRPO's with that mean.
-
-    Args:
-        clip_eps: of the ratio between the policy and the one that sampled.
-        normalise_std: divide advantages by the group's standard deviation (GRPO); ``False`` is Dr. GRPO's advantage.
+    """RL alone, from which all mixers start: SFT's loss is the mean over tokens, RL's is what its term says.
 
     Attributes:
+        rl: makes the reward loss; set before the first step, GRPO until then.
         seed: of the training; set before its first step, for mixers that draw.
         replays: whether it takes over the mu of the training that it starts from, and that training's own start.
+        joins_groups: whether demonstrations join the groups of rollouts, so that advantages must be relative to them.
     """
 
     replays = False
+    joins_groups = False
 
-    def __init__(self, *, clip_eps: float = 0.2, normalise_std: bool = True) -> None:
-        if not 0 < clip_eps <= 1:
-            raise ValueError(f"mixer.clip_eps must be above 0 and at most 1, got {clip_eps}")
-        self.clip_eps = clip_eps
-        self.normalise_std = normalise_std
+    def __init__(self) -> None:
+        self.rl: RlTerm = GroupRelative()
         self.seed = 0
+
+    def begin(self, rl: RlTerm | None, seed: int) -> RlTerm:
+        """Takes the reward loss (``None``: GRPO) and the seed of a training; gives the loss that it uses.
+
+        Raises:
+            ValueError: a loss that compares no groups, where demonstrations join them.
+        """
+        self.rl, self.seed = rl or self.rl, seed
+        if self.joins_groups and not self.rl.of_groups:
+            raise ValueError(
+                f"{type(self).__name__} puts demonstrations into groups of rollouts, which {type(self.rl).__name__} "
+                "does not compare: use a group-relative method.rl with it"
+            )
+        self.rl.start(seed=seed)
+        return self.rl
 
     def wants(self, step: int, total: int) -> Wants:
         """What the step ``step`` (from 0) of ``total`` needs."""
@@ -142,15 +151,7 @@ class Mixer:
     def rl_loss(self, material: Material) -> Tensor:
         """The reward loss, a scalar: 0, with a graph, where every group has equal rewards."""
         rolled = _there(material.rolled)
-        return self.policy_loss(rolled, group_advantages(rolled.rewards, normalise_std=self.normalise_std))
-
-    def policy_loss(self, rolled: Rolled, advantages: Tensor) -> Tensor:
-        """Clipped surrogate of all rollouts for advantages (P, G), as the mean over their tokens."""
-        losses = clipped_policy_loss(
-            rolled.logps, rolled.old_logps, advantages.flatten(), rolled.mask, clip_eps=self.clip_eps,
-            per_sequence="sum",
-        )  # fmt: skip
-        return token_mean(losses, rolled.mask)
+        return self.rl.loss(rolled, self.rl.advantages(rolled))
 
     def weights(self, signals: Signals) -> Weights:
         """Factors of g_S and g_R in this step's gradient."""
@@ -205,11 +206,10 @@ class FixedMu(Scheduled):
 
     Args:
         mu: weight of SFT, in [0, 1].
-        options: as of ``Mixer``.
     """
 
-    def __init__(self, *, mu: float = 0.5, clip_eps: float = 0.2, normalise_std: bool = True) -> None:
-        super().__init__(clip_eps=clip_eps, normalise_std=normalise_std)
+    def __init__(self, *, mu: float = 0.5) -> None:
+        super().__init__()
         self._mu = _share("mu", mu)
 
     def mu(self, share: float) -> float:
@@ -224,8 +224,8 @@ class SftThenRl(Scheduled):
         switch: share of the steps that are SFT.
     """
 
-    def __init__(self, *, switch: float = 0.3, clip_eps: float = 0.2, normalise_std: bool = True) -> None:
-        super().__init__(clip_eps=clip_eps, normalise_std=normalise_std)
+    def __init__(self, *, switch: float = 0.3) -> None:
+        super().__init__()
         self._switch = _share("switch", switch)
 
     def mu(self, share: float) -> float:
@@ -241,11 +241,8 @@ class Schedule(Scheduled):
         shape: "linear" or "cosine".
     """
 
-    def __init__(
-        self, *, mu_start: float = 0.8, mu_end: float = 0.05, shape: str = "linear", clip_eps: float = 0.2,
-        normalise_std: bool = True,
-    ) -> None:  # fmt: skip
-        super().__init__(clip_eps=clip_eps, normalise_std=normalise_std)
+    def __init__(self, *, mu_start: float = 0.8, mu_end: float = 0.05, shape: str = "linear") -> None:
+        super().__init__()
         if shape not in ("linear", "cosine"):
             raise ValueError(f"mixer.shape must be linear or cosine, got {shape!r}")
         self._start, self._end, self._shape = _share("mu_start", mu_start), _share("mu_end", mu_end), shape
@@ -266,8 +263,8 @@ class Replayed(Mixer):
 
     replays = True
 
-    def __init__(self, *, order: str = "mean", clip_eps: float = 0.2, normalise_std: bool = True) -> None:
-        super().__init__(clip_eps=clip_eps, normalise_std=normalise_std)
+    def __init__(self, *, order: str = "mean") -> None:
+        super().__init__()
         if order not in ("same", "shuffled", "mean"):
             raise ValueError(f"mixer.order must be same, shuffled or mean, got {order!r}")
         self.order = order
@@ -297,11 +294,6 @@ class Replayed(Mixer):
                 place = int(order[place])
             mu = mus[place]
         return Weights(mu, 1.0 - mu)
-
-
-def token_mean(sums: Tensor, mask: Tensor) -> Tensor:
-    """Sums of sequences (N,) -> their total over all tokens of the step; 0 for a step without tokens."""
-    return per_global_token(sums, token_count=mask.sum()).sum()
 
 
 def _share(name: str, value: float) -> float:

@@ -7,10 +7,12 @@ weights, so that mu may depend on them and a third backward pass is not needed.
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,13 +21,16 @@ from torch import Tensor
 from data.records.episodes import Answers
 from data.records.texts import Demonstration
 from lightning_modules.base import GridModule, NonFiniteLossError, Optimiser, Progress
-from lightning_modules.generation import Rollouts, Sampler, Sampling, complete
+from lightning_modules.generation import Sampler, Sampling
 from lightning_modules.losses.amft import gradient_cosine
 from lightning_modules.losses.logps import sequence_logps
 from lightning_modules.losses.policy_gradient import equal_reward_groups, group_advantages
-from lightning_modules.mixers import AdamView, Demonstrated, Material, Mixer, Rolled, Signals, Weights
+from lightning_modules.mixers import AdamView, Demonstrated, Material, Mixer, Signals, Weights, adam_view
 from lightning_modules.networks.language_model import LanguageModel, LanguageModelConfig, build_language_model
-from lightning_modules.networks.token_batch import padded_batch
+from lightning_modules.networks.token_batch import TokenBatch
+from lightning_modules.rl_terms import RlTerm, Rolled, kl_term
+from lightning_modules.rollouts import Sampled, Scored, answers, demonstrated, gradients, sample, score
+from lightning_modules.training_cost import Ledger, Probed, checked_probe, reached
 
 LEDGER_FILE = "mixing.json"
 """Beside the weights of a finished training: what it cost, and the mu of every step."""
@@ -33,23 +38,8 @@ LEDGER_FILE = "mixing.json"
 START_FILE = "start"
 """Folder inside it with the weights that it began with, for controls that begin there as well."""
 
-_ROLLOUTS, _VALIDATION = 1, 2
+_ROLLOUTS, _VALIDATION, _PROBE = 1, 2, 4
 """What random numbers are for."""
-
-
-class Ledger(NamedTuple):
-    """Tokens: sampled for training; sampled for validation; read to sample; passed with gradients. Token passes cost 1
-    without gradients and 3 with."""
-
-    rollout: int = 0
-    validation: int = 0
-    read: int = 0
-    trained: int = 0
-
-    @property
-    def compute(self) -> int:
-        """Token passes."""
-        return self.rollout + self.validation + self.read + 3 * self.trained
 
 
 class Mixing(GridModule):
@@ -59,9 +49,15 @@ class Mixing(GridModule):
         model: what is trained.
         seed: rollouts, and initial weights of what is not pre-trained.
         mixer: how imitation and reward are mixed.
+        rl: makes the reward loss; ``None``: GRPO.
         optimiser: of this training, whatever the model's own.
         rollouts: own answers to each problem of a step (G).
-        rollout_tokens: most tokens of one.
+        rollout_tokens: most tokens of one, or of each turn.
+        rollout_sampler: writes them, at temperature 1; ``None``: our own, whose log-probabilities are training's.
+        micro_batch: rows whose gradients are taken at a time, for what does not fit into memory; ``None``: all.
+        kl: weight of an estimate of KL(policy || start) in the reward loss; 0 leaves it out.
+        kl_estimator: "k2", whose gradient is that of the KL, or "k3", GRPO's.
+        probe: see ``Probe``; a mapping with its fields.
         sampler: how answers are sampled when it is evaluated; greedy answers are written as well.
         samples: sampled answers to each problem when it is evaluated.
         tune: train it; ``False`` evaluates the weights that it comes with.
@@ -78,8 +74,14 @@ class Mixing(GridModule):
         mixer: Mixer,
         optimiser: Optimiser,
         sampler: Sampling,
+        rl: RlTerm | None = None,
         rollouts: int = 8,
         rollout_tokens: int = 24,
+        rollout_sampler: Sampling | None = None,
+        micro_batch: int | None = None,
+        kl: float = 0.0,
+        kl_estimator: Literal["k2", "k3"] = "k2",
+        probe: Mapping[str, Any] | None = None,
         samples: int = 8,
         tune: bool = True,
         keep_start: bool = False,
@@ -87,20 +89,28 @@ class Mixing(GridModule):
         super().__init__(seed=seed, optimiser=optimiser)
         if rollouts < 2:
             raise ValueError(f"method.rollouts must be at least 2, to compare answers to one problem, got {rollouts}")
-        if samples < 1 or rollout_tokens < 1:
-            raise ValueError(f"method.samples and rollout_tokens must be at least 1, got {samples}, {rollout_tokens}")
-        self.model = model
-        self.mixer = mixer
-        mixer.seed = int(seed)
+        for name, value in (("samples", samples), ("rollout_tokens", rollout_tokens), ("micro_batch", micro_batch)):
+            if value is not None and value < 1:
+                raise ValueError(f"method.{name} must be at least 1, got {value}")
+        self.micro_batch = micro_batch
+        self.probe = checked_probe(probe)
+        if kl < 0 or kl_estimator not in ("k2", "k3"):
+            raise ValueError(f"method.kl must be at least 0 and kl_estimator k2 or k3, got {kl}, {kl_estimator!r}")
+        self.model, self.mixer = model, mixer
+        self.rl = mixer.begin(rl, int(seed))
         self.rollouts = rollouts
-        self.rollout_sampler = Sampler(max_tokens=rollout_tokens, temperature=1.0)
-        self.sampler = sampler
-        self.samples = samples
-        self.trains = bool(tune)
-        self.keep_start = keep_start
+        self.rollout_sampler = rollout_sampler or Sampler(max_tokens=rollout_tokens, temperature=1.0)
+        if any(getattr(self.rollout_sampler, name, 1.0) != 1.0 for name in ("temperature", "top_p")):
+            raise ValueError("method.rollout_sampler must sample at temperature 1 and top_p 1, as the losses assume")
+        self.kl, self.kl_estimator = float(kl), kl_estimator
+        self.sampler, self.samples = sampler, samples
+        self.trains, self.keep_start = bool(tune), keep_start
         self.ledger = Ledger()
         self.mus: list[float] = []
+        self.probes: list[Probed] = []
         self._start: dict[str, Tensor] = {}
+        self._reference: LanguageModel | None = None
+        self._pieces: list[Scored] = []
         self._made: tuple[Signals, Weights] | None = None
         self._clip: float | None = None
 
@@ -118,9 +128,11 @@ class Mixing(GridModule):
         if self.trainer.world_size > 1:
             raise ValueError("mixed training runs on one device: set trainer.devices=1")
         self.step_metrics.clear()  # what this step has not is not logged from an earlier one
+        self._pieces.clear()
+        self._probe()
         material = self._material(batch)
         sft_grads, sft_loss = self._gradient(self.mixer.sft_loss, material, material.demonstrated is not None)
-        rl_grads, rl_loss = self._gradient(self.mixer.rl_loss, material, material.rolled is not None)
+        rl_grads, rl_loss = self._gradient(self._rl_loss, material, material.rolled is not None)
         rolled = material.rolled
         signals = Signals(
             step=material.step,
@@ -163,6 +175,7 @@ class Mixing(GridModule):
             norm = float(self.step_metrics["train/gradient_norm"])
             clip_factor = 1.0 if self._clip is None else min(1.0, self._clip / (norm + 1e-6))
             self.mixer.after_step(*self._made, clip_factor, adam)
+            self.step_metrics |= self.rl.after_step()
         self._made = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -170,6 +183,7 @@ class Mixing(GridModule):
         super().on_save_checkpoint(checkpoint)
         checkpoint["mixing"] = {
             "mixer": self.mixer.state(), "ledger": tuple(self.ledger), "mus": list(self.mus), "start": self._start,
+            "rl": self.rl.state(), "probes": [tuple(one) for one in self.probes],
         }  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -177,14 +191,17 @@ class Mixing(GridModule):
         stored = checkpoint["mixing"]
         self.mixer.restore(stored["mixer"])
         self.ledger, self.mus, self._start = Ledger(*stored["ledger"]), list(stored["mus"]), stored["start"]
+        self.rl.restore(stored["rl"])
+        self.probes = [Probed(*one) for one in stored["probes"]]
 
     def save_weights(self, folder: Path) -> None:
         """Also what the training cost, and mu; and the start, where asked for."""
         super().save_weights(folder)
-        (folder / LEDGER_FILE).write_text(json.dumps({"ledger": self.ledger._asdict(), "mus": self.mus}))
+        told = {"ledger": self.ledger._asdict(), "mus": self.mus, "probes": self.probes}
+        (folder / LEDGER_FILE).write_text(json.dumps(told))
         if self.keep_start:
             (folder / START_FILE).mkdir(exist_ok=True)
-            own = {name: value.detach().clone() for name, value in self.network.named_parameters()}
+            own = self._weights()
             self._copy(self._start)
             super().save_weights(folder / START_FILE)
             self._copy(own)
@@ -198,34 +215,58 @@ class Mixing(GridModule):
             super().load_weights(Path(folder) / START_FILE)
             return
         super().load_weights(folder)
-        self.ledger, self.mus = Ledger(**stored["ledger"]), list(stored["mus"])
+        if self.trains:  # what is only evaluated has not been trained by this cell
+            self.ledger, self.mus = Ledger(**stored["ledger"]), list(stored["mus"])
+            self.probes = [Probed(*one) for one in stored.get("probes", [])]
 
     def on_train_start(self) -> None:
         """A training's cost is its own: what its base cost is not counted."""
         if self.global_step == 0:
-            self.ledger, self.mus = Ledger(), []
-            if self.keep_start:
-                self._start = {name: value.detach().clone() for name, value in self.network.named_parameters()}
+            self.ledger, self.mus, self.probes = Ledger(), [], []
+            if self.keep_start or self.kl:
+                self._start = self._weights()
 
     def predict(
         self, data: Any, *, split: str, limit: int | None = None, progress: Progress | None = None
     ) -> list[Answers]:
         """``samples`` sampled answers and a greedy one to every problem of a split, with what training cost."""
         items = data.items(split, limit)
-        drawn = complete(self.network, items, self.sampler, copies=self.samples, seed=self.seed, progress=progress)
+        network, seed = self.network, self.seed
+        drawn = answers(network, data, items, self.sampler, copies=self.samples, seed=seed, progress=progress)
         greedy = Sampler(max_tokens=getattr(self.sampler, "max_tokens", 24), temperature=0.0)
-        certain = complete(self.network, items, greedy, copies=1, seed=self.seed)
+        certain = answers(network, data, items, greedy, copies=1, seed=seed)
+        sampled = self.ledger.rollout + self.ledger.validation
+        cost = (sampled, self.ledger.validation, self.ledger.compute)
+        mu = sum(self.mus) / len(self.mus) if self.mus else math.nan
         found = []
         for index, item in enumerate(items):
             own = drawn[index * self.samples : (index + 1) * self.samples]
-            tokens = sum(one.tokens for one in own) / len(own)
+            tokens = sum(written for _, written in own) / len(own)
+            texts = tuple(text for text, _ in own)
             found.append(
                 Answers(
-                    item.id, tuple(one.response for one in own), certain[index].response, tokens,
-                    self.ledger.rollout + self.ledger.validation, self.ledger.validation, self.ledger.compute,
+                    item.id,
+                    texts,
+                    certain[index][0],
+                    tokens,
+                    *cost,
+                    mu,
+                    *reached(self.probes, self.probe.target, self.ledger),
                 )
-            )  # fmt: skip
+            )
         return found
+
+    def _probe(self) -> None:
+        """Success on validation problems every so often; costs nothing in the ledger, and changes nothing."""
+        step = self.global_step
+        if self.probe.every is None or step % self.probe.every or (self.probes and self.probes[-1][0] >= step):
+            return
+        items = self._data.held_out(0, self.probe.problems)
+        found = self._sampled(items, self.probe.copies, _PROBE)
+        success = sum(found.solved) / len(found.solved)
+        sampled = self.ledger.rollout + self.ledger.validation
+        self.probes.append(Probed(step, success, self.ledger.compute, sampled))
+        self.step_metrics["validation/success"] = success
 
     def _material(self, items: Sequence[Demonstration]) -> Material:
         step, total = self.global_step, self.total_steps
@@ -233,56 +274,74 @@ class Mixing(GridModule):
         wants = self.mixer.wants(step, total)
         shown = None
         if wants.demonstrations:
-            codec = self.network.codec
-            chosen = self.mixer.shown(items)
-            prompts = codec.prompt_ids([item.prompt for item in chosen])
-            shown = Demonstrated(*self._logps(prompts, codec.response_ids([item.response for item in chosen])))
+            scored = self._scored(demonstrated(self.network, self._data, self.mixer.shown(items)))
+            shown = Demonstrated(scored.logps, scored.mask)
         rolled = self._rolled(items, self.rollouts, _ROLLOUTS) if wants.rollouts else None
         return Material(shown, rolled, step, total)
 
-    def _rolled(self, items: Sequence[Demonstration], copies: int, purpose: int) -> Rolled:
-        """Fresh answers to problems, graded, with the log-probabilities that have a gradient."""
-        prompts = self.network.codec.prompt_ids([item.prompt for item in items])
+    def _sampled(self, items: Sequence[Demonstration], copies: int, purpose: int) -> Sampled:
+        """Fresh answers to problems, graded."""
         words = np.random.SeedSequence([self.seed, self.global_step, purpose]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(words[0]) >> 1)
-        found = self.rollout_sampler.sample(self.network, prompts, copies=copies, generator=generator)
-        rewards = self._rewards(items, found, copies)
-        repeated = [prompt for prompt in prompts for _ in range(copies)]
-        logps, mask = self._logps(repeated, found.rows())
-        written = int(found.lengths.sum())
+        return sample(self.network, self._data, items, self.rollout_sampler, copies=copies, generator=generator)
+
+    def _rolled(self, items: Sequence[Demonstration], copies: int, purpose: int) -> Rolled:
+        """Fresh answers to problems with their grades and the log-probabilities that have a gradient."""
+        found = self._sampled(items, copies, purpose)
         validation = purpose == _VALIDATION
+        scored = self._scored(found.batch, with_states=self.rl.wants_states and not validation)
+        rewards = torch.tensor(found.solved, device=self.network.device).view(len(items), copies)
+        written = sum(found.lengths)
         self.ledger = self.ledger._replace(
             rollout=self.ledger.rollout + (0 if validation else written),
             validation=self.ledger.validation + (written if validation else 0),
-            read=self.ledger.read + sum(map(len, prompts)),
+            read=self.ledger.read + found.read,
         )
-        old = found.logps.to(logps.device)
+        old = found.logps.to(scored.logps.device)
         entropy = -float(old.double().sum()) / written
         self.step_metrics["validation/reward" if validation else "train/reward"] = rewards.mean()
         if not validation:
             self.step_metrics |= {
                 "train/entropy": entropy,
-                "train/response_tokens": found.lengths.float().mean(),
+                "train/response_tokens": written / len(found.lengths),
                 "train/equal_groups": equal_reward_groups(rewards).float().mean(),
             }
-        return Rolled(logps, old, mask, rewards, entropy)
+            if self.kl:
+                self._against_start(found.batch)
+        return Rolled(scored.logps, old, scored.mask, rewards, entropy, scored.states)
 
-    def _rewards(self, items: Sequence[Demonstration], found: Rollouts, copies: int) -> Tensor:
-        """(P, G), 0 or 1."""
-        texts = self.network.codec.texts(found.rows())
-        solved = [float(self._data.solved(items[row // copies].id, text)) for row, text in enumerate(texts)]
-        return torch.tensor(solved, device=self.network.device).view(len(items), copies)
+    def _rl_loss(self, material: Material) -> Tensor:
+        """The mixer's reward loss, and the distance to the start."""
+        loss = self.mixer.rl_loss(material)
+        if not self.kl or material.rolled is None:
+            return loss
+        rolled = material.rolled
+        distance = kl_term(rolled.logps, self._ref_logps, rolled.mask, estimator=self.kl_estimator)
+        self.step_metrics["train/kl"] = distance.detach()
+        return loss + self.kl * distance
 
-    def _logps(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        self.network.check_lengths(prompts, responses)
-        batch = padded_batch(prompts, responses, padding=self.network.codec.padding).to(self.network.device)
+    @torch.no_grad()
+    def _against_start(self, batch: TokenBatch) -> None:
+        """Log-probabilities of the rollouts under the weights that the training began with; read once, no gradient."""
+        if self._reference is None:
+            self._reference = copy.deepcopy(self.network).requires_grad_(False)
+            self._copy(self._start, self._reference)
+        moved = batch.to(self.network.device)
+        self._ref_logps = score(self._reference, moved, micro_batch=self.micro_batch).logps.detach()
+        self.ledger = self.ledger._replace(read=self.ledger.read + int(moved.read))
+
+    def _scored(self, batch: TokenBatch, *, with_states: bool = False) -> Scored:
         read = int(batch.read)
         self.ledger = self.ledger._replace(trained=self.ledger.trained + read)
         self.tokens_seen += read
-        return self.network.response_logps(batch)
+        moved = batch.to(self.network.device)
+        found = score(self.network, moved, with_states=with_states, micro_batch=self.micro_batch)
+        if found.pieces:
+            self._pieces.append(found)
+            self.ledger = self.ledger._replace(read=self.ledger.read + read)  # it is read once more
+        return found
 
     def _gradient(self, loss: Any, material: Material, wanted: bool) -> tuple[list[Tensor] | None, float | None]:
-        """Gradient and value of one of the mixer's losses."""
         if not wanted:
             return None, None
         value = loss(material)
@@ -290,13 +349,7 @@ class Mixing(GridModule):
             raise NonFiniteLossError(
                 f"a loss is {value.item()} at step {self.global_step}: lower the learning rate or clip gradients"
             )
-        return self._derived(value), value.item()
-
-    def _derived(self, value: Tensor) -> list[Tensor]:
-        # Material is shared between the losses of some mixers, so its graph is kept.
-        grads = torch.autograd.grad(value, self._tuned(), retain_graph=True, allow_unused=True)
-        pairs = zip(grads, self._tuned(), strict=True)
-        return [torch.zeros_like(parameter) if grad is None else grad for grad, parameter in pairs]
+        return gradients(self.network, value, self._tuned(), self._pieces), value.item()
 
     def _utility_gradient(self, prompts: int, copies: int) -> list[Tensor]:
         """Gradient of the mean reward on held-out problems: score function, leave-one-out baseline, fresh rollouts."""
@@ -304,33 +357,25 @@ class Mixing(GridModule):
         rolled = self._rolled(self._data.held_out(step, prompts), copies, _VALIDATION)
         advantages = group_advantages(rolled.rewards, normalise_std=False, baseline="leave_one_out").flatten()
         utility = (advantages * sequence_logps(rolled.logps, rolled.mask).sums).mean()
-        return self._derived(utility)
+        return gradients(self.network, utility, self._tuned(), self._pieces)
 
     def _tuned(self) -> list[torch.nn.Parameter]:
         return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
 
     def _adam(self) -> AdamView | None:
-        """How the optimiser stands; ``None`` before its first step. A parameter keeps its place whatever its group."""
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        groups = optimizer.param_groups  # type: ignore[union-attr]
-        found = [optimizer.state.get(parameter) for parameter in self._tuned()]  # type: ignore[union-attr]
-        states = [state for state in found if state]
-        if len(states) < len(found):
-            return None
-        return AdamView(
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
-            int(states[0]["step"]),
-            groups[0]["lr"],
-            groups[0]["betas"],
-            groups[0]["eps"],
-        )
+        """How the optimiser stands; ``None`` before its first step."""
+        return adam_view(self.optimizers(use_pl_optimizer=False), self._tuned())
 
     @torch.no_grad()
-    def _copy(self, values: Mapping[str, Tensor]) -> None:
-        for name, parameter in self.network.named_parameters():
+    def _copy(self, values: Mapping[str, Tensor], network: LanguageModel | None = None) -> None:
+        for name, parameter in (network or self.network).named_parameters():
             if name in values:
                 parameter.copy_(values[name])
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Copies of what is trained."""
+        named = self.network.named_parameters()
+        return {name: value.detach().clone() for name, value in named if value.requires_grad}
 
     def _note(self, signals: Signals, weights: Weights, sft_loss: float | None, rl_loss: float | None) -> None:
         total = weights.sft + weights.rl

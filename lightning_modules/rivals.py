@@ -1,7 +1,7 @@
 """Other published ways of mixing imitation and reward, each as a ``mixers.Mixer`` on the same problems as all others.
 
-Departures that all share: one sampler, optimiser and GRPO term; one optimiser for both kinds of steps; the token means
-of ``mixers``. Prefix-RFT and BRIDGE are not here.
+Departures that all share: one sampler, optimiser and RL term (GRPO unless the config says otherwise); one optimiser for
+both kinds of steps; the token means of ``mixers``. Prefix-RFT and BRIDGE are not here.
 """
 
 from __future__ import annotations
@@ -16,20 +16,18 @@ from torch import Tensor
 
 from data.records.texts import Demonstration
 from lightning_modules.losses.logps import aggregate_tokens
-from lightning_modules.losses.policy_gradient import clipped_policy_loss, group_advantages
 from lightning_modules.losses.sft import sft_loss
 from lightning_modules.mixers import (
     AdamView,
     Demonstrated,
     Material,
     Mixer,
-    Rolled,
     Scheduled,
     Signals,
     Wants,
     Weights,
-    token_mean,
 )
+from lightning_modules.rl_terms import GroupRelative, Rolled, token_mean
 
 
 class Chord(Scheduled):
@@ -44,9 +42,9 @@ class Chord(Scheduled):
 
     def __init__(
         self, *, peak: float = 0.5, valley: float = 0.02, rise: float = 0.1, fall: float = 0.6,
-        token_weights: bool = True, clip_eps: float = 0.2, normalise_std: bool = True,
+        token_weights: bool = True
     ) -> None:  # fmt: skip
-        super().__init__(clip_eps=clip_eps, normalise_std=normalise_std)
+        super().__init__()
         if not 0 <= valley <= peak <= 1 or rise < 0 or fall <= 0 or rise + fall > 1:
             raise ValueError(
                 "0 <= valley <= peak <= 1, rise >= 0, fall > 0 and rise + fall <= 1 are wanted, got "
@@ -78,8 +76,10 @@ class Luffy(Mixer):
         gamma: of f, above 0 (0.1 in the paper).
     """
 
-    def __init__(self, *, gamma: float = 0.1, clip_eps: float = 0.2, normalise_std: bool = True) -> None:
-        super().__init__(clip_eps=clip_eps, normalise_std=normalise_std)
+    joins_groups = True
+
+    def __init__(self, *, gamma: float = 0.1) -> None:
+        super().__init__()
         if not gamma > 0:
             raise ValueError(f"mixer.gamma must be above 0, got {gamma}")
         self.gamma = gamma
@@ -98,10 +98,7 @@ class Luffy(Mixer):
     def rl_loss(self, material: Material) -> Tensor:
         """The rollouts' part."""
         shown, rolled = _parts(material)
-        losses = clipped_policy_loss(
-            rolled.logps, rolled.old_logps, self._advantages(rolled)[:, :-1].flatten(), rolled.mask,
-            clip_eps=self.clip_eps, per_sequence="sum",
-        )  # fmt: skip
+        losses = self._group.sums(rolled, self._advantages(rolled)[:, :-1].flatten())
         return losses.sum() / _tokens(shown, rolled)
 
     def weights(self, signals: Signals) -> Weights:
@@ -111,7 +108,12 @@ class Luffy(Mixer):
     def _advantages(self, rolled: Rolled) -> Tensor:
         """(P, G + 1), the demonstration last."""
         joined = torch.cat([rolled.rewards, torch.ones_like(rolled.rewards[:, :1])], dim=1)
-        return group_advantages(joined, normalise_std=self.normalise_std)
+        return self._group.of_rewards(joined)
+
+    @property
+    def _group(self) -> GroupRelative:
+        assert isinstance(self.rl, GroupRelative)  # ``Mixing`` refuses any other term
+        return self.rl
 
 
 class Srft(Luffy):
@@ -122,14 +124,14 @@ class Srft(Luffy):
     Args:
         demonstration_weight, own_weight: 0.5 and 0.1 in the paper.
         entropy_sign: -1 as in the paper, +1 as in the code, of the exponent at demonstrations.
-        gamma, clip_eps, normalise_std: as of ``Luffy``.
+        gamma: as of ``Luffy``.
     """
 
     def __init__(
         self, *, demonstration_weight: float = 0.5, own_weight: float = 0.1, entropy_sign: int = -1,
-        gamma: float = 0.1, clip_eps: float = 0.2, normalise_std: bool = True,
+        gamma: float = 0.1
     ) -> None:  # fmt: skip
-        super().__init__(gamma=gamma, clip_eps=clip_eps, normalise_std=normalise_std)
+        super().__init__(gamma=gamma)
         if demonstration_weight < 0 or own_weight < 0 or entropy_sign not in (-1, 1):
             raise ValueError("weights of at least 0 and an entropy_sign of -1 or 1 are wanted")
         self.demonstration_weight, self.own_weight, self.entropy_sign = demonstration_weight, own_weight, entropy_sign
@@ -156,8 +158,8 @@ class Hpt(Mixer):
         gate: 0 in the paper's Qwen runs.
     """
 
-    def __init__(self, *, gate: int = 0, clip_eps: float = 0.2, normalise_std: bool = True) -> None:
-        super().__init__(clip_eps=clip_eps, normalise_std=normalise_std)
+    def __init__(self, *, gate: int = 0) -> None:
+        super().__init__()
         if gate < 0:
             raise ValueError(f"mixer.gate must be at least 0, got {gate}")
         self.gate = gate
@@ -177,9 +179,7 @@ class Hpt(Mixer):
         _, rolled = _parts(material)
         passed = ~self._gated(rolled.rewards)
         mask = rolled.mask & passed.repeat_interleave(rolled.rewards.shape[1])[:, None]
-        return self.policy_loss(
-            rolled._replace(mask=mask), group_advantages(rolled.rewards, normalise_std=self.normalise_std)
-        )
+        return self.rl.loss(rolled._replace(mask=mask), self.rl.advantages(rolled))
 
     def weights(self, signals: Signals) -> Weights:
         """Shares of the problems."""
@@ -199,8 +199,8 @@ class Relift(Mixer):
         collected: problems of an imitating step.
     """
 
-    def __init__(self, *, collected: int = 64, clip_eps: float = 0.2, normalise_std: bool = True) -> None:
-        super().__init__(clip_eps=clip_eps, normalise_std=normalise_std)
+    def __init__(self, *, collected: int = 64) -> None:
+        super().__init__()
         if collected < 1:
             raise ValueError(f"mixer.collected must be at least 1, got {collected}")
         self.collected = collected
@@ -246,8 +246,8 @@ class Sasr(Mixer):
         gamma: at least 0.
     """
 
-    def __init__(self, *, gamma: float = 1.0, clip_eps: float = 0.2, normalise_std: bool = True) -> None:
-        super().__init__(clip_eps=clip_eps, normalise_std=normalise_std)
+    def __init__(self, *, gamma: float = 1.0) -> None:
+        super().__init__()
         if not gamma >= 0:
             raise ValueError(f"mixer.gamma must be at least 0, got {gamma}")
         self.gamma = gamma

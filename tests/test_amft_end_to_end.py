@@ -46,3 +46,44 @@ def test_amft_main_at_smoke_scale(tmp_path):
         [sys.executable, "-m", "sweeps.cli", "verify", str(outputs)], cwd=ROOT, capture_output=True, text=True
     )
     assert again.returncode == 0, again.stdout[-2000:] + again.stderr[-2000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sweep", "columns"),
+    [
+        ("general_points", ("id_success", "ood_success")),
+        ("navigation", ("id_success", "ood_success", "landmarks_success")),
+        ("arithmetic", ("id_success", "ood_success")),
+        ("rl_terms", ("id_success", "ood_success")),
+        ("efficiency", ("rollouts_to_reach", "reached")),
+    ],
+)
+def test_other_sweeps_at_smoke_scale(sweep, columns, tmp_path):
+    outputs = tmp_path / "outputs"
+    command = [
+        "sweep",
+        f"sweep=amft/{sweep}",
+        "scale=smoke",
+        "seeds=0",
+        "engine.workers=1",
+        f"paths.outputs={outputs.as_posix()}",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "sweeps.cli", *command],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    receipt = json.loads((outputs / "sweeps" / f"amft-{sweep}-smoke" / "receipt.json").read_text())
+    frames = {
+        row: pd.read_parquet(outputs / "runs" / next(iter(seeds.values())) / "examples.parquet")
+        for row, seeds in receipt["rows"].items()
+    }
+    assert len({tuple(frame["example_id"]) for frame in frames.values()}) == 1
+    for frame in frames.values():
+        assert all(frame[column].notna().any() for column in columns)

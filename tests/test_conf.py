@@ -20,6 +20,7 @@ WITH_PACKAGE = {
     "data/corpus",
     "data/order",
     "data/questions",
+    "method/rl",
     "model/base",
     "prompt/style",
     "retriever/base",
@@ -65,6 +66,12 @@ GOES_WITH = {
         ("base", f"countdown_{name}"): ("evaluation=policy", "model=tiny_decoder", "data=countdown", "method=grpo")
         for name in ("pretrained", "warmup", "amft")
     },
+    **{
+        ("base", f"{world}_{name}"): ("evaluation=policy", "model=tiny_decoder", f"data={world}", "method=grpo")
+        for world in ("general_points", "navigation", "word_problems")
+        for name in ("pretrained", "warmup")
+    },
+    ("base", "math_warmup"): ("evaluation=policy", "model=tiny_qwen2", "data=math_files", "method=grpo"),
     ("method", "infifpo"): ("evaluation=text", "experiment=skills_smoke"),
     **{
         (group, name): ("evaluation=text", "experiment=skills_smoke", "method=sft")

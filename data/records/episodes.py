@@ -77,17 +77,32 @@ class Episode(NamedTuple):
     solved: bool
 
 
+TURN = "\x1e"
+"""Stands between the actions of one episode where they are written as one text (ASCII's record separator)."""
+
+
+class Turn(NamedTuple):
+    """An action, and all that a policy reads between it and its next one; "" after the last."""
+
+    action: str
+    shown: str
+
+
 class Answers(NamedTuple):
     """What a trained policy answers to one problem, and what its training cost.
 
     Attributes:
         example_id: id of the problem.
-        samples: sampled answers.
+        samples: sampled answers; actions of several turns with ``TURN`` between them.
         greedy: the answer of greedy decoding.
         tokens: mean length of the sampled answers, the end mark included.
         rollout_tokens: tokens that training sampled, those for validation included.
         validation_tokens: the part of them that was sampled for validation.
         compute: token passes of training: 1 for a token read or sampled, 3 for one with gradients.
+        mu: mean weight of imitation over the training's steps; NaN without a training.
+        reached: 1 where a probe of the training found the success that was asked for, else 0; NaN where none was.
+        compute_to_reach: token passes up to that probe, or of the whole training where there is none.
+        rollouts_to_reach: sampled tokens up to it, those for validation included.
     """
 
     example_id: str
@@ -97,3 +112,7 @@ class Answers(NamedTuple):
     rollout_tokens: int
     validation_tokens: int
     compute: int
+    mu: float = float("nan")
+    reached: float = float("nan")
+    compute_to_reach: float = float("nan")
+    rollouts_to_reach: float = float("nan")

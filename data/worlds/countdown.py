@@ -64,7 +64,9 @@ class Countdown:
         largest: no line of a derivation may exceed this; every integer up to it is one word.
         shares: of the value multisets up to the cap, for train, validation and test.
         ood_shares: of the value multisets with a card above the cap: ``lessons`` teach values and sums, ``ood`` tests.
-        fact_share: share of ``pretraining`` that are facts (values alone, with a target); the others are derivations.
+        fact_share: share of ``pretraining`` that are facts (values alone); the others are derivations.
+        fact_targets: facts have a target like problems. Then a fact and a problem can have the same prompt: policies
+            answer some problems by values alone, and every hand under ``face`` that has a target.
     """
 
     splits = ("train", "validation", "test", "ood")
@@ -81,6 +83,7 @@ class Countdown:
         shares: Mapping[str, float] = _ID_SHARES,
         ood_shares: Mapping[str, float] = _OOD_SHARES,
         fact_share: float = 1 / 3,
+        fact_targets: bool = False,
     ) -> None:
         if not 1 <= cap < highest_rank <= largest:
             raise ValueError(f"1 <= cap < highest_rank <= largest is wanted, got {cap}, {highest_rank}, {largest}")
@@ -98,6 +101,7 @@ class Countdown:
         self.largest = largest
         self.targets = range(lowest_target, highest_target + 1)
         self.fact_share = fact_share
+        self.fact_targets = fact_targets
         hands = list(combinations_with_replacement(range(1, highest_rank + 1), 3))
         self.hands = {
             **carved([hand for hand in hands if hand[2] <= cap], shares, seed, "countdown", "id"),
@@ -136,10 +140,10 @@ class Countdown:
         return _derivations((a, b, c), self.largest)
 
     def fact(self, index: int) -> Demonstration:
-        """A hand with a target under either rule, answered by its values alone: what makes the rules identifiable."""
+        """A hand under either rule, answered by its values alone: what makes the rules identifiable."""
         rng = generator(self.seed, "countdown", "fact", index)
         hand = self._taught_hand(rng)
-        prompt = self._prompt(hand, str(rng.choice(self.targets)))
+        prompt = self._prompt(hand, str(rng.choice(self.targets)) if self.fact_targets else "")
         answer = " ".join((*map(str, hand.values), "."))
         return Demonstration(f"countdown/fact/{index}", prompt, answer)
 
@@ -218,7 +222,7 @@ class Countdown:
 
     @staticmethod
     def _prompt(hand: Hand, target: str) -> str:
-        return " ".join((hand.rule, *map(str, hand.cards), target, ":"))
+        return " ".join((hand.rule, *map(str, hand.cards), *([target] if target else []), ":"))
 
     @staticmethod
     def _answer(rng: random.Random, values: tuple[int, ...], lines: tuple[Line, ...]) -> str:

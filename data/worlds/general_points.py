@@ -26,7 +26,7 @@ from typing import Literal, NamedTuple
 from data.records.episodes import Grade, Observation, Problem, Step
 from data.records.texts import Demonstration
 from data.verifiers.expressions import FormulaSyntaxError, IllegalTextError, evaluate, tokens_of
-from data.worlds.environment import one_turn
+from data.worlds.environment import one_turn, replay, transcript
 from data.worlds.seeding import carved, check_split, generator
 from data.worlds.solver import solutions, solvable
 
@@ -75,6 +75,8 @@ class GeneralPoints:
     splits = ("train", "validation", "test", "ood")
     joint = "\n"
     """Stands between replies and feedback in a transcript."""
+    separator = ""
+    """Of the vocabulary: texts are characters."""
 
     def __init__(
         self,
@@ -168,6 +170,26 @@ class GeneralPoints:
             prompt, answer = self._formula_lesson(rng, 2 if kind == "pair" else HAND_SIZE)
         return Demonstration(f"general_points/lesson/{kind}/{index}", prompt, answer)
 
+    pretraining = lesson
+
+    def fact(self, index: int) -> Demonstration:
+        """The values of a hand under either rule, so that what is shown under one does not make the other forgotten."""
+        rng = generator(self.seed, "general_points", "fact", index)
+        return Demonstration(f"general_points/fact/{index}", *self._value_lesson(rng))
+
+    def retry(self, problem: Problem, index: int) -> Demonstration:
+        """A wrong try with its feedback for a prompt, and the problem's demonstration as the try that follows."""
+        values, ranks = problem.hidden
+        rng = generator(self.seed, "general_points", "retry", problem.id, index)
+        while True:
+            formula = _random_formula(rng, rng.sample(values, len(values)))
+            wrong = self.reply(ranks, values, formula)
+            if not self.grade(problem, wrong).solved:
+                break
+        tried = replay(self.environment(), problem, [wrong])
+        (shown,) = self.demonstrations(problem)
+        return Demonstration(f"{problem.id}#retry{index}", transcript(tried, self.joint), shown.response)
+
     def environment(self) -> GeneralPointsEnvironment:
         """Several graded tries at one hand."""
         return GeneralPointsEnvironment(self)
@@ -231,7 +253,10 @@ class GeneralPoints:
             ranks = self._ranks(rng, with_face=False)
             values = values_under(rule, ranks)
             if tuple(sorted(values)) not in self._asked:
-                return self.prompt(rule, ranks), ",".join(map(str, values)) + ";"
+                # Not the prompt of a problem, or policies would learn to answer that by values alone.
+                cards = ",".join(_SYMBOLS.get(rank, str(rank)) for rank in ranks)
+                asked = f"{rule}|{cards}=" if self.style == "compact" else f"{_RULE_SENTENCES[rule]} Values of {cards}?"
+                return asked, ",".join(map(str, values)) + ";"
 
     def _formula_lesson(self, rng: random.Random, size: int) -> tuple[str, str]:
         while True:

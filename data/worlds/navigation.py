@@ -144,6 +144,9 @@ class Navigation:
         prompt = f"{rule} : you face {COMPASS[before // 45]} : {_turn_instruction(before, after)}"
         return Demonstration(f"navigation/lesson/{index}", prompt, turn_action(rule, before, after))
 
+    pretraining = lesson
+    fact = lesson
+
     def environment(self) -> NavigationEnvironment:
         """A walk along one route."""
         return NavigationEnvironment(self)

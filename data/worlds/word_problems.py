@@ -2,7 +2,8 @@
 
 Grades 1 to ``train_grades`` (operations in the story) are trained and tested in distribution; split ``ood`` has stories
 of one operation more, with a sentence about something else in them. Numbers are integers from 0 to ``largest``, one
-word each. Splits share no chain of numbers and operations, in whatever words it is told.
+word each. Splits share no chain of numbers and operations, in whatever words it is told; those of ``ood`` are among
+what the test has a claim to, so that lessons of that length cannot give them away.
 
     mira has 3 shells . mira finds 4 more shells . how many ... ?    ->    3 + 4 = 7 ; answer 7 .
     14 .
@@ -86,13 +87,8 @@ class WordProblems:
         """A story; its task is "grade <operations>"."""
         check_split(split, self.splits, index)
         rng = generator(self.seed, "word_problems", split, index)
-        if split == "ood":
-            chain = self._chain(rng, self.train_grades + 1)
-        else:
-            grade = rng.randint(1, self.train_grades)
-            chain = self._chain(rng, grade)
-            while self.split_of(chain) != split:
-                chain = self._chain(rng, grade)
+        grade = self.train_grades + 1 if split == "ood" else rng.randint(1, self.train_grades)
+        chain = self._chain_of(rng, grade, "test" if split == "ood" else split)
         prompt = self._story(rng, chain, beside=split == "ood")
         name = f"word_problems/{split}/{index}"
         return Problem(name, f"grade {len(chain.operators)}", prompt, str(chain.values[-1]), (chain,))
@@ -110,9 +106,26 @@ class WordProblems:
     def demonstrations(self, problem: Problem) -> tuple[Demonstration]:
         """The solution step by step."""
         (chain,) = problem.hidden
-        rows = zip(chain.values, chain.operators, chain.operands, chain.values[1:], strict=False)
-        steps = [f"{before} {operator} {operand} = {after}" for before, operator, operand, after in rows]
-        return one_turn(problem, " ; ".join((*steps, f"answer {chain.values[-1]} .")))
+        return one_turn(problem, self._worked(chain))
+
+    def fact(self, index: int) -> Demonstration:
+        """One operation on two numbers, without a story: ``17 + 5 =`` answered by ``22 .``"""
+        chain = self._chain_of(generator(self.seed, "word_problems", "fact", index), 1, "train")
+        prompt = f"{chain.values[0]} {chain.operators[0]} {chain.operands[0]} ="
+        return Demonstration(f"word_problems/fact/{index}", prompt, f"{chain.values[1]} .")
+
+    def pretraining(self, index: int) -> Demonstration:
+        """Base training, in halves: facts, and chains without a story (``3 + 4 * 2 ?``) worked out step by step.
+
+        Chains have up to one operation more than the longest story of train; none of validation, test or ood occurs.
+        """
+        rng = generator(self.seed, "word_problems", "pretraining", index)
+        if rng.random() < 0.5:
+            return self.fact(index)
+        chain = self._chain_of(rng, rng.randint(1, self.train_grades + 1), "train")
+        told = [f"{operator} {operand}" for operator, operand in zip(chain.operators, chain.operands, strict=True)]
+        prompt = " ".join((str(chain.values[0]), *told, "?"))
+        return Demonstration(f"word_problems/chain/{index}", prompt, self._worked(chain))
 
     def grade(self, problem: Problem, answer: str) -> Grade:
         """1 when the text has one ``answer <number> .``, at its end, and the number is right; steps are free."""
@@ -127,6 +140,18 @@ class WordProblems:
     def environment(self) -> SingleTurn:
         """One answer, graded 0 or 1."""
         return SingleTurn(self.grade)
+
+    @staticmethod
+    def _worked(chain: Chain) -> str:
+        rows = zip(chain.values, chain.operators, chain.operands, chain.values[1:], strict=False)
+        steps = [f"{before} {operator} {operand} = {after}" for before, operator, operand, after in rows]
+        return " ; ".join((*steps, f"answer {chain.values[-1]} ."))
+
+    def _chain_of(self, rng: random.Random, length: int, split: str) -> Chain:
+        """A chain of one of the three dealt splits."""
+        while self.split_of(chain := self._chain(rng, length)) != split:
+            pass
+        return chain
 
     def _chain(self, rng: random.Random, length: int) -> Chain:
         values = [rng.randint(2, min(20, self.largest))]

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from sweeps.renderers import wording
 from sweeps.renderers.curves import curves
 from sweeps.renderers.drawing import BAD, GOOD, GRID, INK, OPEN, PAPER, SOFT, broken, save, without_frame
+from sweeps.renderers.mu_curve import mu_curve
 from sweeps.table import Table
 
 # Shape and colour both tell the verdict.
@@ -17,8 +18,8 @@ _LABEL = 38  # characters of a label before it is broken
 
 
 def write(table: Table, folder: Path) -> list[Path]:
-    """Writes rows, claims and curves (over k) as .png and .svg; leaves out a figure that would be empty."""
-    drawn = {"rows": rows, "claims": claims, "curves": curves}
+    """Writes rows, claims and curves (over k, over mu) as .png and .svg; leaves out a figure that would be empty."""
+    drawn = {"rows": rows, "claims": claims, "curves": curves, "mu_curve": mu_curve}
     return save({name: partial(draw, table) for name, draw in drawn.items()}, folder)
 
 

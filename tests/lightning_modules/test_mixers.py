@@ -12,13 +12,13 @@ from lightning_modules.mixers import (
     Demonstrated,
     Material,
     Mixer,
-    Rolled,
     Schedule,
     SftThenRl,
     Signals,
     Weights,
 )
 from lightning_modules.rivals import Chord, Hpt, Luffy, Relift, Sasr, Srft
+from lightning_modules.rl_terms import GroupRelative, Rolled
 
 ENTROPY = 0.7
 HALF, FIFTH = math.log(0.5), math.log(0.2)
@@ -35,6 +35,12 @@ def material(rewards, shown=HALF):
     return Material(Demonstrated(demos, ones), rolled, 0, 10)
 
 
+def plain(mixer):
+    """The same mixer with advantages that no standard deviation divides."""
+    mixer.rl = GroupRelative(normalise_std=False)
+    return mixer
+
+
 def slopes(loss, made):
     """Of a loss: by the demonstrations' log-probabilities, and by the rollouts'."""
     found = torch.autograd.grad(loss, [made.demonstrated.logps, made.rolled.logps], allow_unused=True)
@@ -44,11 +50,11 @@ def slopes(loss, made):
 def test_grpo_raises_what_was_paid_and_lowers_what_was_not():
     made = material([[1.0, 0.0]])
     # Advantages 1/2 and -1/2, a ratio of 1, the mean over two tokens.
-    assert slopes(Mixer(normalise_std=False).rl_loss(made), made)[1] == pytest.approx([-0.25, 0.25])
+    assert slopes(plain(Mixer()).rl_loss(made), made)[1] == pytest.approx([-0.25, 0.25])
 
 
 def test_luffy_counts_the_demonstration_as_a_rollout_that_was_paid():
-    mixer, made = Luffy(normalise_std=False), material([[0.0, 0.0]])
+    mixer, made = plain(Luffy()), material([[0.0, 0.0]])
     # Rewards 0, 0, 1: advantages -1/3, -1/3, 2/3, over three tokens. f(1/2) = 0.5 / 0.6.
     assert mixer.sft_loss(made).item() == pytest.approx(-2 / 3 * (0.5 / 0.6) / 3)
     # d f / d log p = p gamma / (p + gamma)^2.
@@ -58,18 +64,18 @@ def test_luffy_counts_the_demonstration_as_a_rollout_that_was_paid():
 
 def test_srft_imitates_demonstrations_and_its_own_right_answers_alone():
     made = material([[1.0, 0.0]])
-    plain, mixer = Luffy(normalise_std=False), Srft(normalise_std=False)
-    shown = (mixer.sft_loss(made) - plain.sft_loss(made)).item()
+    luffy, mixer = plain(Luffy()), plain(Srft())
+    shown = (mixer.sft_loss(made) - luffy.sft_loss(made)).item()
     assert shown == pytest.approx(0.5 * math.exp(-ENTROPY) * -HALF)
-    own = (mixer.rl_loss(made) - plain.rl_loss(made)).item()
+    own = (mixer.rl_loss(made) - luffy.rl_loss(made)).item()
     # The wrong answer, of probability 0.2, is not imitated.
     assert own == pytest.approx(0.1 * math.exp(ENTROPY) * -HALF)
-    code = Srft(normalise_std=False, entropy_sign=1)
-    assert (code.sft_loss(made) - plain.sft_loss(made)).item() == pytest.approx(0.5 * math.exp(ENTROPY) * -HALF)
+    code = plain(Srft(entropy_sign=1))
+    assert (code.sft_loss(made) - luffy.sft_loss(made)).item() == pytest.approx(0.5 * math.exp(ENTROPY) * -HALF)
 
 
 def test_hpt_imitates_what_no_rollout_solved_and_leaves_the_rest_to_rl():
-    mixer, made = Hpt(normalise_std=False), material([[0.0, 0.0], [1.0, 0.0]])
+    mixer, made = plain(Hpt()), material([[0.0, 0.0], [1.0, 0.0]])
     assert slopes(mixer.sft_loss(made), made)[0] == pytest.approx([-1.0, 0.0])
     assert slopes(mixer.rl_loss(made), made)[1] == pytest.approx([0.0, 0.0, -0.25, 0.25])
     weights = mixer.weights(signals(made.rolled.rewards))

@@ -13,10 +13,11 @@ from lightning_modules.amft import Amft
 from lightning_modules.base import Optimiser
 from lightning_modules.fitting import fit, newest_checkpoint
 from lightning_modules.generation import Sampler
-from lightning_modules.mixers import FixedMu, Imitation, Mixer, Replayed, Rolled, Schedule, SftThenRl
+from lightning_modules.mixers import FixedMu, Imitation, Mixer, Replayed, Schedule, SftThenRl
 from lightning_modules.mixing import Mixing
 from lightning_modules.networks.tiny_model import TinyModel
 from lightning_modules.rivals import Chord, Hpt, Luffy, Relift, Sasr, Srft
+from lightning_modules.rl_terms import Ppo, Rolled
 
 WORLD = Countdown(seed=0, highest_rank=5, cap=4, lowest_target=1, highest_target=9, largest=20)
 MIXERS = {
@@ -81,6 +82,55 @@ def test_every_mixer_trains_and_resumes_in_the_same_bits(name, tmp_path):
     assert (whole.ledger, whole.mus) == (again.ledger, again.mus) and len(whole.mus) == 4
     started = module(MIXERS[name]()).network.state_dict()
     assert any(not torch.equal(first[key], started[key]) for key in first)
+
+
+@pytest.mark.parametrize(
+    "options", [{"rl": Ppo}, {"kl": 0.5}, {"probe": {"every": 2, "problems": 8, "copies": 2}}], ids=str
+)
+def test_critic_reference_and_probes_resume_in_the_same_bits(options, tmp_path):
+    def stop(done, total):
+        if done == 3:
+            raise Stop
+
+    def made():
+        return {name: value() if name == "rl" else value for name, value in options.items()}
+
+    whole = trained(FixedMu(), tmp_path / "whole", **made())
+    with pytest.raises(Stop):
+        trained(FixedMu(), tmp_path / "broken", progress=stop, **made())
+    again = trained(FixedMu(), tmp_path / "broken", **made())
+    first, second = (load_file(tmp_path / run / "model.safetensors") for run in ("whole", "broken"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert (whole.ledger, whole.probes) == (again.ledger, again.probes)
+    plain = trained(FixedMu(), tmp_path / "plain")
+    changed = any(
+        not torch.equal(first[key], value) for key, value in load_file(tmp_path / "plain" / "model.safetensors").items()
+    )
+    assert changed == ("probe" not in options)  # a probe measures, and changes nothing
+    assert (whole.ledger == plain.ledger) == ("probe" in options) and bool(whole.probes) == ("probe" in options)
+
+
+def test_a_probe_says_when_the_target_was_reached_and_what_it_had_cost(tmp_path):
+    built = trained(Mixer(), tmp_path, probe={"every": 1, "problems": 8, "copies": 2, "target": 0.01})
+    assert [one.step for one in built.probes] == [0, 1, 2, 3] and built.probes[0].compute == 0
+    source = data()
+    again = module(Mixer(), source=source, probe={"target": 0.01})
+    again.load_weights(tmp_path)
+    frame = source.frame(again.predict(source, split="test", limit=2))
+    found = next(one for one in built.probes if one.success >= 0.01)
+    assert set(frame["reached"]) == {1.0} and set(frame["rollouts_to_reach"]) == {float(found.sampled)}
+    missed = module(Mixer(), source=source, probe={"target": 1.0})
+    missed.load_weights(tmp_path)
+    frame = source.frame(missed.predict(source, split="test", limit=2))
+    assert set(frame["reached"]) == {0.0} and set(frame["megatokens_to_reach"]) == {built.ledger.compute / 1e6}
+
+
+def test_a_cell_that_only_evaluates_has_no_cost(tmp_path):
+    trained(Imitation(), tmp_path, steps=1)
+    source = data()
+    looking = module(Mixer(), source=source, tune=False)
+    looking.load_weights(tmp_path)
+    assert looking.ledger == (0, 0, 0, 0) and looking.mus == []
 
 
 def test_mu_one_is_sft_and_mu_zero_is_rl(tmp_path):
@@ -211,6 +261,10 @@ def test_the_grade_of_a_frame_is_the_worlds(tmp_path):
         (lambda: data(lessons="other"), "lessons"),
         (lambda: data().held_out(0, 99), "validation"),
         (lambda: module(Mixer(), samples=0), "samples"),
+        (lambda: module(Luffy(), rl=Ppo()), "compare"),
+        (lambda: module(Mixer(), kl=-1.0), "kl"),
+        (lambda: module(Mixer(), probe={"target": 0.0}), "probe"),
+        (lambda: module(Mixer(), rollout_sampler=Sampler(max_tokens=3, temperature=0.5)), "temperature 1"),
     ],
 )
 def test_bad_options_are_refused(make, said):

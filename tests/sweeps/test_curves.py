@@ -6,6 +6,7 @@ import pytest
 from data.scoring import SCORES
 from sweeps.renderers import write_figure
 from sweeps.renderers.curves import curves, curves_of
+from sweeps.renderers.mu_curve import mu_curve, places
 from sweeps.table import RowRuns, build_table
 
 
@@ -27,3 +28,28 @@ def test_rows_that_say_their_k_are_curves_by_rising_k():
 def test_the_figure_is_written_where_there_are_curves(tmp_path):
     assert curves(table("bm25", "None")) is None
     assert {"curves.png", "curves.svg"} <= {p.name for p in write_figure(table("r, k=0", "r, k=10"), tmp_path)}
+
+
+def mixtures(*rows):
+    """Rows by name, right answers of four, and mean mu."""
+
+    def frame(right, mu):
+        solved = [1.0] * right + [0.0] * (4 - right)
+        return pd.DataFrame({"example_id": list("abcd"), "success": solved, "mu": [mu] * 4})
+
+    runs = [RowRuns(name, {0: frame(right, mu), 1: frame(right, mu)}, (0, 1)) for name, right, mu in rows]
+    return build_table("t", "q", ["success", "mu"], runs, (), (), SCORES)
+
+
+def test_fixed_weights_are_a_line_and_what_learns_them_a_point_at_its_mean(tmp_path):
+    mixed = mixtures(
+        ("Fixed mu 0.5", 2, 0.5), ("AMFT", 3, 0.31), ("Fixed mu 0.05", 1, 0.05), ("Warm-up", 1, float("nan"))
+    )
+    line, beside = places(mixed, 0)
+    assert [(place.mu, place.value) for place in line] == [(0.05, pytest.approx(25)), (0.5, pytest.approx(50))]
+    assert [(place.row, place.mu, place.value) for place in beside] == [
+        ("AMFT", pytest.approx(0.31), pytest.approx(75))
+    ]
+    assert {"mu_curve.png", "mu_curve.svg"} <= {path.name for path in write_figure(mixed, tmp_path)}
+    assert mu_curve(mixtures(("Fixed mu 0.5", 2, 0.5), ("AMFT", 3, 0.31))) is None
+    assert mu_curve(table("Fixed mu 0.1", "Fixed mu 0.2")) is None

@@ -175,7 +175,8 @@ def test_lessons_are_right_show_no_asked_hand_and_never_make_the_target(world):
         kinds[kind] = kinds.get(kind, 0) + 1
         prompt, answer = lesson.prompt, lesson.response
         if kind == "values":
-            rule, _, cards = prompt.rstrip(">").partition("|")
+            assert prompt.endswith("=")  # no problem's prompt
+            rule, _, cards = prompt.rstrip("=").partition("|")
             ranks = tuple({"J": 11, "Q": 12, "K": 13}.get(card) or int(card) for card in cards.split(","))
             assert answer == ",".join(map(str, values_under(rule, ranks))) + ";"
             assert tuple(sorted(values_under(rule, ranks))) not in asked
@@ -186,6 +187,16 @@ def test_lessons_are_right_show_no_asked_hand_and_never_make_the_target(world):
             assert tuple(sorted(formula.numbers)) not in asked
     assert all(900 < count < 1100 for count in kinds.values()) and len(kinds) == 3
     assert taught == {(rule, rank) for rule in ("ten", "face") for rank in range(1, 14)}
+
+
+def test_a_second_try_follows_a_wrong_one_and_wins(world):
+    for index in range(60):
+        problem = world.problem("train", index)
+        retry = world.retry(problem, index)
+        prompt, wrong, feedback = retry.prompt.split("\n")
+        assert prompt == problem.prompt and not world.grade(problem, wrong).solved
+        assert feedback == world.grade(problem, wrong).feedback and world.grade(problem, retry.response).solved
+        assert {world.fact(index).prompt.split("|")[0]} <= {"ten", "face"}
 
 
 def test_the_vocabulary_spells_prompts_replies_lessons_and_feedback(world):

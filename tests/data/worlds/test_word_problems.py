@@ -53,6 +53,28 @@ def test_splits_share_no_chain(world):
     assert sum(map(len, chains.values())) == len(set().union(*chains.values()))
 
 
+def test_base_training_is_right_and_shows_no_chain_that_is_asked(world):
+    asked = {world.problem(split, index).hidden[0] for split in ("validation", "test", "ood") for index in range(400)}
+    told = {
+        f"{chain.values[0]} {chain.operators[0]} {chain.operands[0]}" for chain in asked if len(chain.operators) == 1
+    }
+    lengths = Counter()
+    for index in range(600):
+        lesson = world.pretraining(index)
+        sums = [part for part in lesson.response.split(" ; ") if "=" in part]
+        if lesson.prompt.endswith("="):
+            assert eval(lesson.prompt[:-1]) == int(lesson.response.removesuffix(" ."))
+            assert lesson.prompt.removesuffix(" =") not in told
+        else:
+            assert all(eval(one.split(" = ")[0]) == int(one.split(" = ")[1]) for one in sums)
+            words = lesson.prompt.split()
+            values = (int(words[0]), *(int(one.split(" = ")[1]) for one in sums))
+            chain = Chain(tuple(words[1:-1:2]), tuple(map(int, words[2:-1:2])), values)
+            assert chain not in asked and world.split_of(chain) == "train"
+            lengths[len(sums)] += 1
+    assert set(lengths) == {1, 2, 3, 4}
+
+
 def test_a_chain_keeps_its_split_in_other_words(world):
     chain = Chain(("+", "*"), (4, 2), (3, 7, 14))
     assert world.split_of(chain) == world.split_of(chain)

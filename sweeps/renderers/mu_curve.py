@@ -1,0 +1,74 @@
+"""The figure of a sweep over fixed weights of imitation: success against mu, with what learns its mu as points beside.
+
+Rows named "<curve> <number>" with a number from 0 to 1 are a line, at that number; every other row that has a value in
+the column ``mu`` is a point at its mean mu.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from sweeps.renderers import wording
+from sweeps.renderers.drawing import BAD, GOOD, GRID, INK, OPEN, PAPER, SOFT, without_frame
+from sweeps.table import Table
+
+_ROW = re.compile(r"(?P<curve>Fixed mu) (?P<mu>[01](?:\.\d+)?)")
+_COLOURS = (BAD, GOOD, OPEN, "#6b3fa0", SOFT, INK)
+_MARKERS = "D^sPXv"
+_PANELS = 2  # the main column, and the one beside it
+
+
+class Place(NamedTuple):
+    """A row at its mu, with its value and interval in table units."""
+
+    row: str
+    mu: float
+    value: float
+    low: float
+    high: float
+
+
+def places(table: Table, column: int) -> tuple[list[Place], list[Place]]:
+    """The line, by rising mu, and the points beside it; both empty where the table has no column ``mu``."""
+    names = [one.name for one in table.columns]
+    if "mu" not in names:
+        return [], []
+    line, beside = [], []
+    for row, cells in zip(table.rows, table.cells, strict=True):
+        ours, mu, match = cells[column].ours, cells[names.index("mu")].ours, _ROW.fullmatch(row)
+        if ours and match:
+            line.append(Place(row, float(match["mu"]), ours.value, ours.low, ours.high))
+        elif ours and mu:
+            beside.append(Place(row, mu.value, ours.value, ours.low, ours.high))
+    return sorted(line, key=lambda place: place.mu), beside
+
+
+def mu_curve(table: Table) -> Figure | None:
+    """The first two columns against mu; ``None`` with fewer than two fixed values of it."""
+    panels = [column for column in range(min(_PANELS, len(table.columns))) if len(places(table, column)[0]) > 1]
+    if not panels:
+        return None
+    figure = Figure(figsize=(5.2 * len(panels) + 1.6, 4.0))
+    for number, column in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, len(panels), number)
+        line, beside = places(table, column)
+        looks = [("o", PAPER, "fixed mu", line)]
+        looks += [(_MARKERS[at % 6], _COLOURS[at % 6], place.row, [place]) for at, place in enumerate(beside)]
+        for marker, colour, label, shown in looks:
+            below = [max(0.0, place.value - place.low) for place in shown]
+            above = [max(0.0, place.high - place.value) for place in shown]
+            x, y = [place.mu for place in shown], [place.value for place in shown]
+            axes.errorbar(
+                x, y, yerr=[below, above], color=colour, marker=marker, ms=6, lw=1.6, capsize=2.5, label=label
+            )
+        axes.set_xlim(-0.04, 1.04)
+        axes.set_xlabel("mu, weight of imitation (mean over the training)")
+        axes.set_title(f"{wording.heading(table.columns[column])}, {table.level:.0%} interval", loc="left", fontsize=10)
+        axes.grid(color=GRID, lw=0.8)
+        without_frame(axes)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="center left", bbox_to_anchor=(0.93, 0.5), frameon=False, fontsize=8)
+    return figure
