@@ -35,7 +35,8 @@ def model_of(name):
 def test_every_model_config_is_known():
     assert set(MODELS) == {
         *PAPER_SCALE, "minilm_generator", "tiny_generator", "tiny_t5", "tiny_llama", "tiny_decoder",
-        "tiny_reader", "tiny_policy", "tiny_qwen2", "scratch_llama", "skills_characters", "skills_digit_pairs", "skills_syllables",
+        "tiny_reader", "tiny_policy", "tiny_qwen2", "scratch_llama",
+        "skills_characters", "skills_digit_pairs", "skills_syllables",
     }  # fmt: skip
 
 
