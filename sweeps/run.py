@@ -379,7 +379,9 @@ def to_yaml(config: Mapping[str, Any]) -> str:
     """The resolved config as YAML."""
     import yaml
 
-    return yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=True, allow_unicode=True)
+    # libyaml's dumper, where PyYAML has it, is ten times as fast and writes the same text.
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump(json.loads(json.dumps(config)), Dumper=dumper, sort_keys=True, allow_unicode=True))
 
 
 def _write_parquet(frame: Any, path: Path) -> None:

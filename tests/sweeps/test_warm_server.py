@@ -38,3 +38,4 @@ def test_cells_fork_from_a_single_thread_without_cuda_with_everything_imported(t
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["server_threads"] == 1, "threads do not survive a fork, what they hold locked does"
     assert not found["cuda"] and found["imported"]
+    assert found["frozen"] > 100_000, "a collection in a cell would copy the server's memory"

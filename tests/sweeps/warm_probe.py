@@ -1,5 +1,6 @@
 """A cell that looks at the process it was forked from."""
 
+import gc
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ def look(job):
     torch = sys.modules.get("torch")
     found = {
         "server_threads": len(list(Path(f"/proc/{os.getppid()}/task").iterdir())),
+        "frozen": gc.get_freeze_count(),
         "cuda": bool(torch and torch.cuda.is_initialized()),
         "imported": [name for name in ("torch", "transformers", "lightning", "datasets", "sweeps.run_log")
                      if name in sys.modules] == ["torch", "transformers", "lightning", "datasets", "sweeps.run_log"],
