@@ -33,9 +33,7 @@ def turn_batch(
     sources: list[list[int]] = []
     targets: list[list[int]] = []
     for prompt, turns in zip(prompts, episodes, strict=True):
-        row = list(prompt)
-        places: list[int] = []
-        tokens: list[int] = []
+        row, places, tokens = list(prompt), list[int](), list[int]()
         for number, (action, shown) in enumerate(turns):
             places += range(len(row) - 1, len(row) - 1 + len(action))
             tokens += action
