@@ -81,7 +81,7 @@ def test_run_folder_holds_its_whole_record(finished):
 def test_base_model_was_built_once_for_all_cells(finished):
     outputs, _ = finished
     plan = json.loads(papergrid("plan", "sweep=re/main", "scale=smoke", "--json", outputs=outputs).stdout)
-    needs = {cell["needs"][0] for cell in plan["cells"] if cell["row"].startswith(("Fine-tuned", "Zero-shot"))}
+    needs = {cell["needs"][0] for cell in plan["cells"] if cell["row"].startswith("Zero-shot")}
     assert len(needs) == 1 and (outputs / "stages" / "training" / needs.pop() / "stage.json").is_file()
     assert plan["cell_seconds"] == 0 and {stage["state"] for stage in plan["stages"]} == {"done"}
 
@@ -96,8 +96,8 @@ def test_the_same_command_again_runs_nothing(finished):
 
 def test_another_sweep_shares_the_cells_that_it_has_in_common(finished):
     outputs, _ = finished
-    found = states(outputs, "sweep=re/prompt", "scale=smoke")
-    assert found.count("done") == 6 and set(found) == {"done", "missing"}
+    found = states(outputs, "sweep=re/decoding", "scale=smoke")
+    assert found.count("done") == 6 and {"done", "cached"} <= set(found) <= {"done", "cached", "missing"}
 
 
 def test_changed_evaluation_does_not_retrain(finished, tmp_path):

@@ -186,13 +186,18 @@ def companions(name):
     """What a data config refers to beside itself."""
     if name.startswith("facts"):
         return ("+evaluation=rag",)
+    if name == "real_questions":
+        return ("+evaluation=questions",)
+    if name in ("alpaca_demo", "llmbar", "pandalm", "persona", "qa_feedback"):
+        return ("+pairs={longest: 600, test_items: 200, demonstrations: null, train_pairs: 400}",)
     return ("+experiment=skills_smoke", "+model=skills_characters") if name.startswith("skill") else ()
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "data").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_data_config_builds_with_its_name(path):
     data = configured(f"+data={path.stem}", "+retriever=none", "+prompt=simple", *companions(path.stem))
-    assert data.name == {"instruction_values": "instructions"}.get(path.stem, path.stem)
+    shared = {"instruction_values": "instructions", "math_hub": "mathematics", "math_files": "mathematics"}
+    assert data.name == shared.get(path.stem, path.stem.removeprefix("lm_eval_"))
     if "semeval" in path.stem or path.stem == "samples":
         assert data.labels == SEMEVAL_LABELS and data.none_label == "Other"
 
