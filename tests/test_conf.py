@@ -71,6 +71,12 @@ GOES_WITH = {
     **{("method", name): ("evaluation=text",) for name in ("f_sft", "sft_kl", "neftune", "policy_probe")},
     ("method", "value_probe"): ("evaluation=text",),
     **{("base", f"policy_{name}"): ("experiment=instruction_policies",) for name in ("base", "sft", "dpo")},
+    **{
+        ("data", name): ("experiment=preference_pairs",)
+        for name in ("alpaca_demo", "llmbar", "pandalm", "persona", "qa_feedback")
+    },
+    **{("base", f"pairs_{name}"): ("experiment=preference_pairs",) for name in ("sft", "dpo")},
+    **{("base", f"chat_{name}"): ("experiment=chat_policies",) for name in ("sft", "dpo")},
 }
 """What an option needs beside it."""
 
