@@ -6,6 +6,7 @@ from data.column_scores import Score, mean_of
 
 PROBE_SCORES: tuple[Score, ...] = (
     mean_of("win_rate"),
+    mean_of("lc_win_rate"),
     mean_of("entropy", percent=False),
     mean_of("knowledge_nll", percent=False, higher_is_better=False),
     mean_of("demonstration_log_ratio", percent=False),

@@ -1,0 +1,155 @@
+"""A language model as judge, behind any endpoint that speaks OpenAI's chat completions. Off unless it has an address.
+
+The question is ours, not AlpacaEval's template: the judge sees the instruction and two answers called m and M and is to
+say one letter. Which answer is m follows from the texts. Where the endpoint returns log-probabilities of the letter,
+the preference is their share, as in AlpacaEval 2; else it is all or nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from data.sources import digest_of
+
+_QUESTION = """Two assistants answered the same instruction. Decide which answer you would rather have received.
+Judge what it says and whether it does what was asked; length alone is no merit.
+
+Instruction:
+{instruction}
+
+Answer m:
+{first}
+
+Answer M:
+{second}
+
+Reply with one letter and nothing else: m or M."""
+
+_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+"""Answers of a server that are worth asking again."""
+
+
+class Judge:
+    """Asks an endpoint which of two answers is better.
+
+    Args:
+        address: of the endpoint up to and without "/chat/completions", such as "http://localhost:8000/v1"; ``None``:
+            there is no judge.
+        model: name of the judge there.
+        key_variable: environment variable with the key; the key itself belongs in no config. Unset: none is sent.
+        both_orders: ask twice with the answers changed over, and take the mean.
+        attempts: before a question is given up.
+        pause: seconds before the second attempt; it doubles.
+        timeout: seconds that an answer may take.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: str | None,
+        model: str,
+        key_variable: str = "OPENAI_API_KEY",
+        both_orders: bool = False,
+        attempts: int = 5,
+        pause: float = 2.0,
+        timeout: float = 60.0,
+    ) -> None:
+        if address is not None and not address.startswith(("http://", "https://")):
+            raise ValueError(f"judge.address must begin with http:// or https://, got {address!r}")
+        if attempts < 1 or not pause >= 0 or not timeout > 0:
+            raise ValueError(
+                f"judge.attempts must be at least 1, pause at least 0 and timeout above 0, got {attempts}, {pause}, "
+                f"{timeout}"
+            )
+        self.address = None if address is None else address.rstrip("/")
+        self.model, self.key_variable, self.both_orders = model, key_variable, bool(both_orders)
+        self.attempts, self.pause, self.timeout = attempts, float(pause), float(timeout)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its judgements depend on: names them. Not the address, behind which the same model may move."""
+        return {"model": self.model, "both_orders": self.both_orders, "question": digest_of([_QUESTION])}
+
+    def preference(self, instruction: str, answer: str, other: str) -> float:
+        """Share from 0 to 1 in which ``answer`` is preferred.
+
+        Raises:
+            ValueError: no address, an endpoint that refuses or is not there, or a reply that is no letter.
+        """
+        if self.address is None:
+            raise ValueError("there is no judge: give its address, such as data.judge.address=http://localhost:8000/v1")
+        orders = [True, False] if self.both_orders else [_answer_first(instruction, answer, other)]
+        found = []
+        for answer_first in orders:
+            first, second = (answer, other) if answer_first else (other, answer)
+            share = self._share_of_first(instruction, first, second)
+            found.append(share if answer_first else 1 - share)
+        return sum(found) / len(found)
+
+    def _share_of_first(self, instruction: str, first: str, second: str) -> float:
+        # Not format(): texts have braces of their own. From the last place to the first: no text can hold a place that
+        # is still to be filled.
+        question = _QUESTION
+        for name, text in (("{second}", second), ("{first}", first), ("{instruction}", instruction)):
+            before, _, after = question.partition(name)
+            question = before + text + after
+        reply = self._ask(
+            {
+                "model": self.model,
+                "messages": [{"role": "user", "content": question}],
+                "max_tokens": 1,
+                "temperature": 0.0,
+                "logprobs": True,
+                "top_logprobs": 5,
+            }
+        )
+        try:
+            choice = reply["choices"][0]
+            said = str(choice["message"]["content"]).strip()
+            tokens = ((choice.get("logprobs") or {}).get("content") or [{}])[0].get("top_logprobs") or []
+        except (KeyError, IndexError, TypeError):
+            raise ValueError(f"the judge's reply is no chat completion: {json.dumps(reply)[:200]}") from None
+        shares = {"m": 0.0, "M": 0.0}
+        for one in tokens:
+            if (letter := str(one["token"]).strip()) in shares:
+                shares[letter] += math.exp(one["logprob"])
+        if sum(shares.values()) > 0:
+            return shares["m"] / sum(shares.values())
+        if said not in shares:
+            raise ValueError(f"the judge was asked for m or M and said {said[:60]!r}: take a model that obeys")
+        return float(said == "m")
+
+    def _ask(self, body: Mapping[str, Any]) -> Any:
+        headers = {"Content-Type": "application/json"}
+        if key := os.environ.get(self.key_variable):
+            headers["Authorization"] = f"Bearer {key}"
+        url = f"{self.address}/chat/completions"
+        request = urllib.request.Request(url, data=json.dumps(body).encode(), headers=headers, method="POST")
+        reason = ""
+        for attempt in range(self.attempts):
+            if attempt:
+                time.sleep(self.pause * 2 ** (attempt - 1))
+            try:
+                with urllib.request.urlopen(request, timeout=self.timeout) as response:
+                    return json.loads(response.read())
+            except urllib.error.HTTPError as error:
+                reason = f"status {error.code}"
+                if error.code not in _AGAIN:
+                    break
+            except (OSError, ValueError) as error:  # not reachable, too slow, or no JSON
+                reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"the judge at {self.address} gave no answer ({reason}): check address, key and model name")
+
+
+def _answer_first(instruction: str, answer: str, other: str) -> bool:
+    """Which answer comes first, by the texts alone: no order is favoured, and asking again asks the same."""
+    texts = "\x1f".join((instruction, *sorted((answer, other))))
+    return (hashlib.sha256(texts.encode()).digest()[0] % 2 == 0) == (answer <= other)
