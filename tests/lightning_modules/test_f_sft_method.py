@@ -6,6 +6,7 @@ import torch
 from data.records.texts import Demonstration
 from lightning_modules.f_sft import FSft
 from lightning_modules.generation import Sampler
+from lightning_modules.losses.divergences import DIVERGENCES, MAX_WEIGHT
 from lightning_modules.losses.sft import sft_loss
 from lightning_modules.neftune import Neftune
 from lightning_modules.sft import Sft
@@ -30,11 +31,22 @@ def gradients(method):
     return {name: value.grad.clone() for name, value in method.network.named_parameters() if value.grad is not None}
 
 
-def moved(method):
+def per_example_norms(method):
+    """Norm of the gradient of each demonstration's loss."""
+    norms = []
+    for row in range(len(ITEMS)):
+        method.network.zero_grad()
+        method.losses(method.collate(ITEMS))[0][row].backward()
+        parts = [value.grad for value in method.network.parameters() if value.grad is not None]
+        norms.append(sum((part**2).sum() for part in parts).sqrt())
+    return torch.stack(norms)
+
+
+def moved(method, by=0.05):
     """The same method after its policy has left the reference."""
     with torch.no_grad():
         for parameter in method.network.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+            parameter += by * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
     return method
 
 
@@ -60,6 +72,22 @@ def test_a_policy_that_has_moved_is_weighted_by_phi_prime():
     u = 0.5 * ((policy - start) * mask).sum(-1)
     torch.testing.assert_close(method.losses(batch)[0], (-u + u.square() / 4) / 0.5)
     assert u.abs().max() > 0.1
+
+
+@pytest.mark.parametrize("value", ["fixed", "gauge", "batch", "learned"])
+@pytest.mark.parametrize("divergence", sorted(DIVERGENCES))
+def test_a_policy_far_from_its_reference_has_a_finite_gradient_at_both_ends_of_beta(divergence, value):
+    """Weights moved so far that log-ratios are many nats. The gradient of SFT there, times the largest weight, bounds
+    that of every divergence with a fixed V but Pearson's, whose weight grows with u."""
+    for beta in (0.01, 1.0):
+        method = moved(attached(FSft, divergence=divergence, beta=beta, value=value), by=0.5)
+        found = gradients(method)
+        assert all(gradient.isfinite().all() for gradient in found.values())
+        assert method.step_metrics["train/u"].abs() > 5 * beta
+        if value == "fixed" and not divergence.startswith("pearson"):
+            each = per_example_norms(moved(attached(Sft, **SFT), by=0.5))
+            norm = sum((gradient**2).sum() for gradient in found.values()).sqrt()
+            assert norm <= MAX_WEIGHT * each.mean() * 1.001
 
 
 def test_batch_value_is_averaged_over_steps():

@@ -221,7 +221,7 @@ def test_summed_gauge_values_are_the_value_of_the_sequence():
 
 
 @pytest.mark.parametrize("unit", ["sequence", "token"])
-@pytest.mark.parametrize("choice", ["fixed", "batch", "logit_gauge"])
+@pytest.mark.parametrize("choice", ["fixed", "batch", "logit_gauge", "learned"])
 @pytest.mark.parametrize("name", ROWS)
 def test_every_value_choice_is_stable_over_a_hundredfold_range_of_beta(name, choice, unit):
     """fp32, sequences that moved by -50 to 50 nats, beta 0.01 to 1; also logits whose level drifted by up to 50."""
@@ -237,9 +237,15 @@ def test_every_value_choice_is_stable_over_a_hundredfold_range_of_beta(name, cho
         if choice == "logit_gauge":
             gauge = logit_gauge_values(drifted, torch.zeros_like(drifted), mask, beta=beta)
             value = gauge if unit == "token" else gauge.sum(1)
+        if choice == "learned":
+            # A head that has run away: 50 nats off, against the policy and with it.
+            away = 50 * beta * (-1.0) ** torch.arange(64)
+            value = (away if unit == "sequence" else away[:, None] * torch.ones(64, 3)).requires_grad_()
         loss = f_sft_text_loss(ratios, mask, divergence=name, beta=beta, unit=unit, value=value, per_sequence="sum")
         loss.sum().backward()
         assert loss.isfinite().all()
+        if choice == "learned":
+            assert value.grad.isfinite().all()
         # |u + V| is at most 100 beta for the fixed value and the drifted gauge, and below 200 beta for the shared one.
         bound = 1 + beta * 100 if name.startswith("pearson") else MAX_WEIGHT
         assert ratios.grad is not None and ratios.grad.abs().max() <= bound * 1.0001
