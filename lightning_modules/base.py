@@ -231,11 +231,15 @@ class GridModule(lightning.LightningModule):
         checkpoint["state_dict"] = {key: value for key, value in checkpoint["state_dict"].items() if key not in frozen}
 
     def save_weights(self, folder: Path) -> None:
-        """Write the trained weights, and only those, to ``folder``/model.safetensors."""
+        """Write the trained weights, and only those, to ``folder``/model.safetensors.
+
+        A network may have parameters that serve training alone (``training_only``): they are not written.
+        """
+        training_only: Callable[[str], bool] = getattr(self.network, "training_only", lambda _: False)
         tensors = {
             name: value.detach().cpu().contiguous()
             for name, value in self.network.named_parameters()
-            if value.requires_grad
+            if value.requires_grad and not training_only(name)
         }
         save_file(tensors, folder / WEIGHTS_FILE)
 

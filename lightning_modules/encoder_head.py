@@ -23,7 +23,7 @@ class _Classifier(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Collated prompts -> logits (B, C)."""
-        return self.head(self.dropout(self.encoder.read(batch).pair))
+        return self.head(self.dropout(self.encoder.read(batch).flatten(1)))
 
     def is_new(self, name: str) -> bool:
         return name.startswith("head.")

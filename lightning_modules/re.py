@@ -17,7 +17,6 @@ from torch import Tensor
 from data.records.relations import Prediction, Prompt
 from lightning_modules.base import GridModule, Progress
 from lightning_modules.losses.logps import normalise
-from lightning_modules.losses.sft import sft_loss
 from lightning_modules.networks.answerer import Answerer, Model
 
 
@@ -68,10 +67,12 @@ class RelationGenerator(GridModule):
 
     def attach(self, data: Any) -> None:
         """Build the model; random weights follow from the seed. Sets ``data.count_tokens`` for the prompt's budget."""
+        self.labels = tuple(data.labels)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             self.network = self.model.build()
-        self.labels = tuple(data.labels)
+            if self.trains:
+                self.network.expect(self.labels)
         data.count_tokens = self.network.count_tokens
 
     def prepare(self, data: Any, stages: Any, progress: Progress | None = None) -> None:
@@ -84,10 +85,13 @@ class RelationGenerator(GridModule):
         return self.network.collate([prompt.text for prompt in items], [prompt.target for prompt in items])
 
     def losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Negative log-likelihood of the gold labels, (B,), in nats; the prompt's tokens carry no loss."""
-        logps, mask = self.network.answer_logps(batch)
+        """Negative log-likelihood of the gold labels, (B,), in nats; the prompt's tokens carry no loss.
+
+        Some networks add what helps them learn (``Answerer.losses``).
+        """
+        losses, mask = self.network.losses(batch, per_sequence=self.per_sequence)
         read = batch["attention_mask"] if "attention_mask" in batch else batch["prompt_mask"]
-        return sft_loss(logps, mask, per_sequence=self.per_sequence), read.sum() + mask.sum()
+        return losses, read.sum() + mask.sum()
 
     @torch.no_grad()
     def predict(

@@ -245,8 +245,6 @@ def test_sweeps_share_cells_and_order_changes_nothing():
     cells = PLANNER.sweep(definition.load("re/main"), "tiny")
     again = PLANNER.sweep(definition.load("re/main"), "tiny", seeds=(4, 3, 2, 1, 0))
     assert {cell.signature for cell in cells} == {cell.signature for cell in again}
-    signatures = [
-        {cell.signature for cell in PLANNER.sweep(definition.load(name), "tiny")}
-        for name in ("re/main", "re/prompt", "re/retriever")
-    ]
-    assert all(one & other for one, other in itertools.combinations(signatures, 2))
+    for names in (("re/main", "re/decoding", "re/implicit"), ("re/k", "re/prompt", "re/retriever")):
+        signatures = [{cell.signature for cell in PLANNER.sweep(definition.load(name), "tiny")} for name in names]
+        assert all(one & other for one, other in itertools.combinations(signatures, 2))

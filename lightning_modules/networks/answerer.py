@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.base import Optimiser, Progress
+from lightning_modules.losses.logps import PerSequence
+from lightning_modules.losses.sft import sft_loss
 
 
 class AnswerScores(NamedTuple):
@@ -40,6 +42,18 @@ class Answerer(nn.Module, ABC):
     def answer_logps(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Collated batch -> log-probabilities (B, T) of the answer tokens in nats; which of them are real (B, T)."""
 
+    def expect(self, labels: Sequence[str]) -> None:
+        """Hear, before training, which answers it will ask for. Most networks need not know."""
+        return None
+
+    def losses(self, batch: dict[str, Tensor], *, per_sequence: PerSequence) -> tuple[Tensor, Tensor]:
+        """Collated batch -> what training minimises (B,), in nats; which answer tokens are real (B, T).
+
+        The negative log-likelihood of the answers, and in some networks what they learn beside it.
+        """
+        logps, mask = self.answer_logps(batch)
+        return sft_loss(logps, mask, per_sequence=per_sequence), mask
+
     @abstractmethod
     def score(self, prompts: Sequence[str], answers: Sequence[str]) -> AnswerScores:
         """Log-probability of each of A answers after each of B prompts. Every prompt is read once."""
@@ -54,6 +68,10 @@ class Answerer(nn.Module, ABC):
 
     def is_new(self, name: str) -> bool:
         """Whether a parameter started from random values rather than pre-trained ones."""
+        return False
+
+    def training_only(self, name: str) -> bool:
+        """Whether a parameter serves training alone: it is not saved with the trained weights."""
         return False
 
     def depth(self, name: str) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
@@ -21,25 +22,11 @@ TAGS = ("<e1>", "</e1>", "<e2>", "</e2>")
 """Entity tags, each one token. Prompts open with the sentence that is asked about, so its pair comes first."""
 
 
-class Reading(NamedTuple):
-    """What the encoder made of B prompts of S tokens.
-
-    Attributes:
-        states: (B, S, D).
-        mask: (B, S), true for real tokens.
-        pair: (B, 2D), the states at the first <e1> and the first <e2>.
-    """
-
-    states: Tensor
-    mask: Tensor
-    pair: Tensor
-
-
 class MarkedEncoder(nn.Module):
     """An encoder of the BERT family with its tokenizer.
 
     Args:
-        encoder: network with ``embeddings`` and ``encoder.layer``.
+        encoder: network with ``embeddings`` and ``encoder.layer``, layers named as BERT's are.
         tokenizer: its tokenizer; the tags are added to it.
         tag_pieces: pieces of the vocabulary whose embeddings the four tags start from.
         frozen_layers: the embeddings and so many of the lowest layers are not trained (0: only the embeddings).
@@ -68,6 +55,8 @@ class MarkedEncoder(nn.Module):
         self.frozen.requires_grad_(False)
         self.width: int = encoder.config.hidden_size
         self.layers = len(layers)
+        # The top layer is computed at the tags alone, so its output is never remembered.
+        self._lowest = min(frozen_layers, len(layers) - 1)
         self.limit: int = encoder.config.max_position_embeddings
         self._remembered: FrozenStates | Callable[[], FrozenStates] | None = None
 
@@ -92,7 +81,10 @@ class MarkedEncoder(nn.Module):
 
         def load() -> FrozenStates:
             rows = self.ids(texts)
-            key = {"weights": parameters_digest(self.frozen), "rows": digest_of(sorted(set(map(tuple, rows))))}
+            key = {
+                "weights": parameters_digest(self.frozen[: self._lowest + 1]),
+                "rows": digest_of(sorted(set(map(tuple, rows)))),
+            }
             build = lambda into: write_states(rows, self._lower, into, progress)  # noqa: E731
             return FrozenStates(stages.get("frozen_states", key, build))
 
@@ -100,19 +92,47 @@ class MarkedEncoder(nn.Module):
 
     @torch.no_grad()
     def _lower(self, ids: Tensor) -> Tensor:
-        """Token ids (B, S) without padding -> states (B, S, D) above the frozen layers."""
+        """Token ids (B, S) without padding -> states (B, S, D) above the frozen layers that are below the top one."""
         states = self.encoder.embeddings(input_ids=ids)
-        for layer in self.encoder.encoder.layer[: len(self.frozen) - 1]:
+        for layer in self.encoder.encoder.layer[: self._lowest]:
             states = layer(states, None)
         return states
 
-    def _upper(self, states: Tensor, mask: Tensor) -> Tensor:
-        """States (B, S, D) above the frozen layers -> those of the top layer."""
+    def _below_top(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """States (B, S, D) that the top layer reads."""
+        states, first = batch.get("lower"), self._lowest
+        if states is None:
+            states, first = self.encoder.embeddings(input_ids=batch["input_ids"]), 0
         # What the whole encoder makes of the mask, in the form that its attention takes.
-        attended = create_bidirectional_mask(config=self.encoder.config, inputs_embeds=states, attention_mask=mask)
-        for layer in self.encoder.encoder.layer[len(self.frozen) - 1 :]:
+        attended = create_bidirectional_mask(
+            config=self.encoder.config, inputs_embeds=states, attention_mask=batch["attention_mask"]
+        )
+        for layer in self.encoder.encoder.layer[first:-1]:
             states = layer(states, attended)
         return states
+
+    def _top(self, states: Tensor, mask: Tensor, at: Tensor) -> Tensor:
+        """The top layer's states (B, P, D) at the positions ``at`` (B, P) of its input (B, S, D).
+
+        Nobody reads its other states; keys and values apart, they would be nine tenths of the layer's arithmetic.
+        """
+        layer = self.encoder.encoder.layer[-1]
+        attention = layer.attention.self
+        asking = states.gather(1, at[:, :, None].expand(-1, -1, states.shape[-1]))
+        query, key, value = (
+            linear(inputs).unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
+            for linear, inputs in ((attention.query, asking), (attention.key, states), (attention.value, states))
+        )
+        mixed = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=mask.bool()[:, None, None, :],
+            dropout_p=attention.dropout.p if self.training and attention.training else 0.0,
+        )
+        attended = layer.attention.output(mixed.transpose(1, 2).flatten(2), asking)
+        top: Tensor = layer.output(layer.intermediate(attended), attended)
+        return top
 
     def collate(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         """Token ids -> ``input_ids`` and ``attention_mask`` (B, S), padded on the right.
@@ -131,19 +151,18 @@ class MarkedEncoder(nn.Module):
                 batch["lower"] = lower
         return batch
 
-    def read(self, batch: Mapping[str, Tensor]) -> Reading:
-        """Encode a collated batch. ``ValueError`` for a prompt without both opening tags."""
+    def read(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Encode a collated batch: the states (B, 2, D) at the first <e1> and the first <e2>.
+
+        Raises:
+            ValueError: a prompt lacks one of the two opening tags.
+        """
         ids, mask = batch["input_ids"], batch["attention_mask"]
-        is_head, is_tail = ids == self.tag_ids[0], ids == self.tag_ids[2]
-        if not bool((is_head.any(-1) & is_tail.any(-1)).all()):
+        tags = [ids == self.tag_ids[0], ids == self.tag_ids[2]]
+        if not all(bool(found.any(-1).all()) for found in tags):
             raise ValueError("a prompt lacks <e1> or <e2>: this model reads sentences whose entities are tagged")
-        if "lower" in batch:
-            states = self._upper(batch["lower"], mask)
-        else:
-            states = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        rows = torch.arange(len(ids), device=ids.device)
-        pair = torch.cat([states[rows, is_head.int().argmax(-1)], states[rows, is_tail.int().argmax(-1)]], dim=-1)
-        return Reading(states, mask.bool(), pair)
+        at = torch.stack([found.int().argmax(-1) for found in tags], dim=1)
+        return self._top(self._below_top(batch), mask, at)
 
     def depth(self, name: str) -> int:
         """Layers above a parameter named as in this module; 0 for the top layer."""

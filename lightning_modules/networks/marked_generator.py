@@ -1,8 +1,9 @@
 """A generator for machines without hub weights: a pre-trained sentence encoder and a small decoder trained here.
 
 The decoder writes label names piece by piece from a vocabulary of its own (``label_vocabulary``), so that it needs no
-softmax over 30,000 word pieces and its shapes do not depend on an inventory. It attends to all encoder states, and the
-states at the two entity tags condition it everywhere: they scale and shift its inputs and are added to what it outputs.
+softmax over 30,000 word pieces and its shapes do not depend on an inventory. All that it knows of the prompt are the
+encoder's states at the two entity tags: it attends to them, they scale and shift its inputs, and they are added to what
+it outputs. Attending to every token of the prompt as well learns no faster and costs a fifth more (docs/LAB.md).
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from torch import Tensor, nn
 
 from data.sources import locate_weights
 from lightning_modules.base import Optimiser, Progress
-from lightning_modules.losses.logps import IGNORED
+from lightning_modules.losses.logps import IGNORED, PerSequence
+from lightning_modules.losses.sft import sft_loss
 from lightning_modules.networks.answerer import Answerer, AnswerScores, pad
 from lightning_modules.networks.label_vocabulary import END, PAD, START, LabelVocabulary
-from lightning_modules.networks.marked_encoder import MarkedEncoder, Reading, load_encoder
+from lightning_modules.networks.marked_encoder import MarkedEncoder, load_encoder
 from lightning_modules.networks.transformer_answerer import target_logps
 
 _INPUT_STD = 0.4  # of embeddings and positions: about that of the encoder's states (0.28), which they are added to
@@ -44,14 +46,13 @@ class _Attention(nn.Module):
         """Keys and values (B, heads, S, D / heads)."""
         return self._split(self.key(memory)), self._split(self.value(memory))
 
-    def forward(self, inputs: Tensor, remembered: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
-        """``mask`` (broadcast to B, heads, T, S): true where attention may go."""
-        mixed = F.scaled_dot_product_attention(self._split(self.query(inputs)), *remembered, attn_mask=mask)
+    def forward(self, inputs: Tensor, remembered: tuple[Tensor, Tensor], *, causal: bool) -> Tensor:
+        mixed = F.scaled_dot_product_attention(self._split(self.query(inputs)), *remembered, is_causal=causal)
         return self.output(mixed.transpose(1, 2).flatten(2))
 
 
 class _DecoderLayer(nn.Module):
-    """Pre-norm decoder layer: self-attention, attention to the encoder, feed-forward."""
+    """Pre-norm decoder layer: self-attention, attention to the pair's states, feed-forward."""
 
     def __init__(self, width: int, heads: int, feedforward: int) -> None:
         super().__init__()
@@ -64,10 +65,10 @@ class _DecoderLayer(nn.Module):
         self.fall = nn.Linear(feedforward, width)
         nn.init.normal_(self.fall.weight, std=0.01)
 
-    def forward(self, states: Tensor, causal: Tensor, memory: tuple[Tensor, Tensor], memory_mask: Tensor) -> Tensor:
+    def forward(self, states: Tensor, memory: tuple[Tensor, Tensor]) -> Tensor:
         own = self.before_self(states)
-        states = states + self.own(own, self.own.remember(own), causal)
-        states = states + self.cross(self.before_cross(states), memory, memory_mask)
+        states = states + self.own(own, self.own.remember(own), causal=True)
+        states = states + self.cross(self.before_cross(states), memory, causal=False)
         return states + self.fall(F.gelu(self.rise(self.before_feedforward(states))))
 
 
@@ -99,19 +100,17 @@ class MarkedDecoder(nn.Module):
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, inputs: Tensor, reading: Reading) -> Tensor:
-        """Pieces (R, T), R a multiple A of the B prompts read, A rows for each -> logits (R, T, V)."""
-        repeats, length = len(inputs) // len(reading.states), inputs.shape[1]
-        pair = F.dropout(reading.pair, self.dropout, self.training).repeat_interleave(repeats, dim=0)[:, None]
-        shift = self.shift(pair)
+    def forward(self, inputs: Tensor, pair: Tensor) -> Tensor:
+        """Pieces (R, T), R a multiple A of the B pairs (B, 2, D) read, A rows for each -> logits (R, T, V)."""
+        repeats, length = len(inputs) // len(pair), inputs.shape[1]
+        both = F.dropout(pair.flatten(1), self.dropout, self.training).repeat_interleave(repeats, dim=0)[:, None]
+        shift = self.shift(both)
         states = self.pieces(inputs) + self.positions.weight[:length]
-        states = F.dropout(states * (1 + self.scale(pair)) + shift, self.dropout, self.training)
-        causal = torch.ones(length, length, dtype=torch.bool, device=inputs.device).tril()
-        memory_mask = reading.mask.repeat_interleave(repeats, dim=0)[:, None, None, :]
+        states = F.dropout(states * (1 + self.scale(both)) + shift, self.dropout, self.training)
         for layer in cast(Iterable[_DecoderLayer], self.layers):
-            keys, values = layer.cross.remember(reading.states)
+            keys, values = layer.cross.remember(pair)
             memory = (keys.repeat_interleave(repeats, dim=0), values.repeat_interleave(repeats, dim=0))
-            states = layer(states, causal, memory, memory_mask)
+            states = layer(states, memory)
         return self.head(self.norm(states) + shift)
 
 
@@ -123,10 +122,17 @@ class MarkedAnswerer(Answerer):
         decoder: writes the answers.
         vocabulary: of the answers.
         prompt_limit: longest prompt in tokens.
+        label_head_weight: weight of the label head's loss, see ``losses``; 0: there is no head.
     """
 
     def __init__(
-        self, encoder: MarkedEncoder, decoder: MarkedDecoder, vocabulary: LabelVocabulary, *, prompt_limit: int
+        self,
+        encoder: MarkedEncoder,
+        decoder: MarkedDecoder,
+        vocabulary: LabelVocabulary,
+        *,
+        prompt_limit: int,
+        label_head_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -134,10 +140,23 @@ class MarkedAnswerer(Answerer):
         self.vocabulary = vocabulary
         self.prompt_limit = prompt_limit
         self.max_length = decoder.positions.num_embeddings
+        self.label_head_weight = label_head_weight
+        self.label_head: nn.Linear | None = None
+        self._label_index: dict[str, int] = {}
+
+    def expect(self, labels: Sequence[str]) -> None:
+        """See ``Answerer.expect``: the label head is as wide as the inventory."""
+        if self.label_head_weight:
+            self._label_index = {label: index for index, label in enumerate(labels)}
+            self.label_head = nn.Linear(2 * self.encoder.width, len(labels))
 
     def is_new(self, name: str) -> bool:
-        """The decoder."""
-        return name.startswith("decoder.")
+        """The decoder and the label head."""
+        return name.startswith(("decoder.", "label_head."))
+
+    def training_only(self, name: str) -> bool:
+        """The label head, whose width belongs to an inventory: another task starts from the other weights."""
+        return name.startswith("label_head.")
 
     def depth(self, name: str) -> int:
         """Layers of the encoder above a parameter."""
@@ -168,15 +187,34 @@ class MarkedAnswerer(Answerer):
 
     def collate(self, prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Tensor]:
         """See ``Answerer.collate``."""
-        return {**self._collate_prompts(prompts), "labels": self._labels(answers)}
+        batch = {**self._collate_prompts(prompts), "labels": self._labels(answers)}
+        if self.label_head is not None:
+            batch["classes"] = torch.tensor([self._label_index[answer] for answer in answers])
+        return batch
 
     def answer_logps(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """See ``Answerer.answer_logps``."""
-        labels = batch["labels"]
-        logits = self.decoder(_shifted(labels), self.encoder.read(batch))
-        return target_logps(logits, labels), labels != IGNORED
+        return self._logps(self.encoder.read(batch), batch["labels"])
 
-    def _read(self, prompts: Sequence[str]) -> Reading:
+    def _logps(self, pair: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return target_logps(self.decoder(_shifted(labels), pair), labels), labels != IGNORED
+
+    def losses(self, batch: dict[str, Tensor], *, per_sequence: PerSequence) -> tuple[Tensor, Tensor]:
+        """See ``Answerer.losses``. With a label head, its weighted cross-entropy is added.
+
+        A linear head over the states of the pair learns from a label at once what the decoder must find piece by piece,
+        so that the encoder learns faster. It serves training alone: answers come from the decoder.
+        """
+        pair = self.encoder.read(batch)
+        logps, mask = self._logps(pair, batch["labels"])
+        losses = sft_loss(logps, mask, per_sequence=per_sequence)
+        if self.label_head is not None:
+            seen = F.dropout(pair.flatten(1), self.decoder.dropout, self.training)
+            beside = F.cross_entropy(self.label_head(seen).float(), batch["classes"], reduction="none")
+            losses = losses + self.label_head_weight * beside
+        return losses, mask
+
+    def _read(self, prompts: Sequence[str]) -> Tensor:
         return self.encoder.read(
             {name: value.to(self.device) for name, value in self._collate_prompts(prompts).items()}
         )
@@ -184,19 +222,19 @@ class MarkedAnswerer(Answerer):
     @torch.no_grad()
     def score(self, prompts: Sequence[str], answers: Sequence[str]) -> AnswerScores:
         """See ``Answerer.score``: prompts are encoded once, then all answers are decoded in one batch."""
-        reading = self._read(prompts)
+        pair = self._read(prompts)
         labels = self._labels(answers).to(self.device)
         repeated = labels.repeat(len(prompts), 1)
-        sums = target_logps(self.decoder(_shifted(repeated), reading), repeated).sum(-1).view(-1, len(answers))
+        sums = target_logps(self.decoder(_shifted(repeated), pair), repeated).sum(-1).view(-1, len(answers))
         return AnswerScores(sums, (labels != IGNORED).sum(-1))
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[str], *, max_tokens: int) -> list[str]:
         """See ``Answerer.generate``. Answers are short, so earlier pieces are simply decoded again at every step."""
-        reading = self._read(prompts)
+        pair = self._read(prompts)
         written = torch.full((len(prompts), 1), START, device=self.device)
         for _ in range(min(max_tokens, self.max_length)):
-            best = self.decoder(written, reading)[:, -1].argmax(-1, keepdim=True)
+            best = self.decoder(written, pair)[:, -1].argmax(-1, keepdim=True)
             written = torch.cat([written, best], dim=1)
             if bool((written == END).any(-1).all()):
                 break
@@ -222,6 +260,7 @@ class MarkedGenerator:
         dropout, attention_dropout: of the encoder's trained layers.
         decoder_layers, decoder_heads, decoder_feedforward, decoder_dropout: of the decoder.
         max_answer_pieces: longest answer.
+        label_head_weight: of an auxiliary loss in training, see ``MarkedAnswerer.losses``; 0: none.
         optimiser: how these weights are best trained.
     """
 
@@ -242,6 +281,7 @@ class MarkedGenerator:
         decoder_feedforward: int = 768,
         decoder_dropout: float = 0.1,
         max_answer_pieces: int = 64,
+        label_head_weight: float = 0.0,
     ) -> None:
         sizes = {
             "decoder_layers": decoder_layers,
@@ -257,6 +297,8 @@ class MarkedGenerator:
         for name, rate in rates.items():
             if not 0 <= rate < 1:
                 raise ValueError(f"model.{name} must be at least 0 and below 1, got {rate}")
+        if not 0 <= label_head_weight < float("inf"):
+            raise ValueError(f"model.label_head_weight must be a number of at least 0, got {label_head_weight}")
         width = int(architecture.get("hidden_size", 0))
         if "model_type" not in architecture or width < 1:
             raise ValueError("model.architecture needs model_type and hidden_size")
@@ -277,6 +319,7 @@ class MarkedGenerator:
         self.decoder_feedforward = decoder_feedforward
         self.decoder_dropout = decoder_dropout
         self.max_answer_pieces = max_answer_pieces
+        self.label_head_weight = label_head_weight
         self.optimiser = optimiser
 
     def build_encoder(self) -> MarkedEncoder:
@@ -305,4 +348,10 @@ class MarkedGenerator:
             max_length=self.max_answer_pieces,
             dropout=self.decoder_dropout,
         )
-        return MarkedAnswerer(encoder, decoder, vocabulary, prompt_limit=encoder.limit)
+        return MarkedAnswerer(
+            encoder,
+            decoder,
+            vocabulary,
+            prompt_limit=encoder.limit,
+            label_head_weight=self.label_head_weight,
+        )

@@ -119,7 +119,7 @@ def test_encoder_head_reads_the_tags_and_nothing_else(tokenizer):
     module.network.eval()
     batch = module.collate(data.prompts("train"))
     losses, tokens = module.losses(batch)
-    pair = module.network.encoder.read(batch).pair
+    pair = module.network.encoder.read(batch).flatten(1)
     logits = pair @ module.network.head.weight.T + module.network.head.bias
     expected = torch.logsumexp(logits, -1) - logits[torch.arange(10), batch["targets"]]
     assert torch.allclose(losses, expected, atol=1e-5) and int(tokens) == int(batch["attention_mask"].sum())
