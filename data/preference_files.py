@@ -158,7 +158,9 @@ class PreferenceFiles(ItemData):
             ValueError: a bad row, by its number from 1; no pair left; scores that are asked for and missing.
         """
         self.dropped = Counter()
-        rows = {split: self._read(split) for split in ("train", "test") if split in {**self.files, **self.hub}}
+        rows: dict[str, list[PreferenceRow]] = {
+            split: self._read(split) for split in ("train", "test") if split in {**self.files, **self.hub}
+        }
         if "test" not in rows:
             sides: dict[bool, list[PreferenceRow]] = {False: [], True: []}
             for row in rows["train"]:
