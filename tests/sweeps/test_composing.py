@@ -37,6 +37,8 @@ def test_every_option_composes_as_hydra_does(number):
     # One option of every group at a time: as many compositions as the largest group has options. Experiments choose
     # options themselves, of groups that another choice may take away.
     plain = {group: names for group, names in GROUPS.items() if group != "experiment"}
+    # Its `files: ${data.files}` replaces a section, which is Hydra's to do.
+    plain["base"] = [name for name in plain["base"] if name != "preference_sft"]
     mine, theirs = both([f"{group}={names[number % len(names)]}" for group, names in plain.items()])
     assert mine == theirs
 
