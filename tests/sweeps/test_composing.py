@@ -65,7 +65,7 @@ def test_combinations_compose_as_hydra_does(overrides):
 
 @pytest.mark.slow
 def test_a_broad_sample_of_combinations_composes_as_hydra_does():
-    draw, refused = random.Random(0), 0
+    draw, refused, handed = random.Random(0), 0, 0
     for _ in range(150):
         chosen = draw.sample(sorted(GROUPS), draw.randint(2, len(GROUPS)))
         overrides = tuple(f"{group}={draw.choice(GROUPS[group])}" for group in chosen)
@@ -76,8 +76,11 @@ def test_a_broad_sample_of_combinations_composes_as_hydra_does():
                 OURS.compose(dict(override.split("=") for override in overrides))
             refused += 1
             continue
+        except Beyond:  # handed to Hydra, as preference_sft is
+            handed += 1
+            continue
         assert mine == theirs, overrides
-    assert refused < 50
+    assert refused < 50 and handed < 15
 
 
 def test_no_sweep_at_any_scale_needs_hydra():
