@@ -10,13 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Mapping
 from typing import Any
 
+from data.chat_endpoint import ChatEndpoint
 from data.sources import digest_of
 
 _QUESTION = """Two assistants answered the same instruction. Decide which answer you would rather have received.
@@ -32,9 +28,6 @@ Answer M:
 {second}
 
 Reply with one letter and nothing else: m or M."""
-
-_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-"""Answers of a server that are worth asking again."""
 
 
 class Judge:
@@ -62,16 +55,14 @@ class Judge:
         pause: float = 2.0,
         timeout: float = 60.0,
     ) -> None:
-        if address is not None and not address.startswith(("http://", "https://")):
-            raise ValueError(f"judge.address must begin with http:// or https://, got {address!r}")
-        if attempts < 1 or not pause >= 0 or not timeout > 0:
-            raise ValueError(
-                f"judge.attempts must be at least 1, pause at least 0 and timeout above 0, got {attempts}, {pause}, "
-                f"{timeout}"
+        self.model, self.both_orders = model, bool(both_orders)
+        self.endpoint = (
+            None
+            if address is None
+            else ChatEndpoint(
+                "the judge", address, key_variable=key_variable, attempts=attempts, pause=pause, timeout=timeout
             )
-        self.address = None if address is None else address.rstrip("/")
-        self.model, self.key_variable, self.both_orders = model, key_variable, bool(both_orders)
-        self.attempts, self.pause, self.timeout = attempts, float(pause), float(timeout)
+        )
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -84,7 +75,7 @@ class Judge:
         Raises:
             ValueError: no address, an endpoint that refuses or is not there, or a reply that is no letter.
         """
-        if self.address is None:
+        if self.endpoint is None:
             raise ValueError("there is no judge: give its address, such as data.judge.address=http://localhost:8000/v1")
         orders = [True, False] if self.both_orders else [_answer_first(instruction, answer, other)]
         found = []
@@ -101,7 +92,8 @@ class Judge:
         for name, text in (("{second}", second), ("{first}", first), ("{instruction}", instruction)):
             before, _, after = question.partition(name)
             question = before + text + after
-        reply = self._ask(
+        assert self.endpoint is not None
+        reply = self.endpoint.ask(
             {
                 "model": self.model,
                 "messages": [{"role": "user", "content": question}],
@@ -126,27 +118,6 @@ class Judge:
         if said not in shares:
             raise ValueError(f"the judge was asked for m or M and said {said[:60]!r}: take a model that obeys")
         return float(said == "m")
-
-    def _ask(self, body: Mapping[str, Any]) -> Any:
-        headers = {"Content-Type": "application/json"}
-        if key := os.environ.get(self.key_variable):
-            headers["Authorization"] = f"Bearer {key}"
-        url = f"{self.address}/chat/completions"
-        request = urllib.request.Request(url, data=json.dumps(body).encode(), headers=headers, method="POST")
-        reason = ""
-        for attempt in range(self.attempts):
-            if attempt:
-                time.sleep(self.pause * 2 ** (attempt - 1))
-            try:
-                with urllib.request.urlopen(request, timeout=self.timeout) as response:
-                    return json.loads(response.read())
-            except urllib.error.HTTPError as error:
-                reason = f"status {error.code}"
-                if error.code not in _AGAIN:
-                    break
-            except (OSError, ValueError) as error:  # not reachable, too slow, or no JSON
-                reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"the judge at {self.address} gave no answer ({reason}): check address, key and model name")
 
 
 def _answer_first(instruction: str, answer: str, other: str) -> bool:

@@ -89,7 +89,7 @@ class JudgedSet(ItemData):
                 "baseline_bytes": [len(known[one.example_id].response.encode()) for one in first],
             }
         )
-        if self.judge.address is None:
+        if self.judge.endpoint is None:
             return frame
         wins = self._judged([(known[one.example_id], one.response) for one in first])
         apart = (frame["response_bytes"] - frame["baseline_bytes"]).tolist()

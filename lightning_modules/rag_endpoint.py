@@ -6,24 +6,15 @@ scored as an empty answer.
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from data.chat_endpoint import ChatEndpoint
 from data.records.readings import ReadingItem
 from data.records.texts import Completion
 from lightning_modules.base import Progress
-
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_AGAIN = (408, 409, 429, 500, 502, 503, 504)
-"""HTTP statuses that may go away by themselves."""
 
 
 class RagEndpoint:
@@ -59,35 +50,34 @@ class RagEndpoint:
         wait: float = 1.0,
         timeout: float = 120.0,
     ) -> None:
-        if address is not None:
-            parts = urllib.parse.urlsplit(address)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError(f"method.address must be like http://host:8000/v1, got {address!r}")
-            if key_variable and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-                raise ValueError(
-                    f"method.key_variable with {address}: a key is sent over https or to this machine only"
-                )
         if max_tokens < 1 or parallel < 1 or retries < 0:
             raise ValueError(
                 f"method.max_tokens and parallel must be at least 1 and retries at least 0, got {max_tokens}, "
                 f"{parallel}, {retries}"
             )
-        if not temperature >= 0 or not wait >= 0 or not timeout > 0:
-            raise ValueError(
-                "method.temperature and wait must be at least 0 and timeout above 0, got "
-                f"{temperature}, {wait}, {timeout}"
+        if not temperature >= 0:
+            raise ValueError(f"method.temperature must be at least 0, got {temperature}")
+        self.endpoint = (
+            None
+            if address is None
+            else ChatEndpoint(
+                "the endpoint",
+                address,
+                key_variable=key_variable,
+                attempts=retries + 1,
+                pause=wait,
+                timeout=timeout,
             )
-        self.address = address
+        )
         self.served = served
         self.max_tokens = int(max_tokens)
         self.temperature, self.seed = float(temperature), int(seed)
         self.key_variable = key_variable
-        self.parallel, self.retries = int(parallel), int(retries)
-        self.wait, self.timeout = float(wait), float(timeout)
+        self.parallel = int(parallel)
 
     def attach(self, data: Any) -> None:
         """``ValueError`` without an address, or where the variable of the key is empty."""
-        if self.address is None:
+        if self.endpoint is None:
             raise ValueError("method=rag_endpoint is off: set method.address=http://host:port/v1 and method.served")
         if self.key_variable and not os.environ.get(self.key_variable):
             raise ValueError(f"method.key_variable names {self.key_variable}, which is not set: export it")
@@ -110,7 +100,8 @@ class RagEndpoint:
         return found
 
     def _ask(self, item: ReadingItem) -> Completion:
-        answer = self._post(
+        assert self.endpoint is not None
+        answer = self.endpoint.ask(
             {
                 "model": self.served,
                 "messages": [{"role": "user", "content": item.prompt}],
@@ -127,28 +118,6 @@ class RagEndpoint:
             tokens = int(written.get("completion_tokens", len(said.split())))
             return Completion(item.id, 0, str(said), tokens, choice.get("finish_reason") != "length", math.nan)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise ValueError(f"{self.address} answered without choices[0].message.content ({error!r})") from None
-
-    def _post(self, body: Mapping[str, Any]) -> Any:
-        """The endpoint's JSON; tries again where that may help."""
-        assert self.address is not None
-        headers = {"Content-Type": "application/json"}
-        if self.key_variable:
-            headers["Authorization"] = f"Bearer {os.environ[self.key_variable]}"
-        request = urllib.request.Request(
-            f"{self.address.rstrip('/')}/chat/completions", json.dumps(body).encode(), headers, method="POST"
-        )
-        reason = ""
-        for attempt in range(self.retries + 1):
-            if attempt:
-                time.sleep(self.wait * 2 ** (attempt - 1))
-            try:
-                with urllib.request.urlopen(request, timeout=self.timeout) as response:
-                    return json.loads(response.read())
-            except urllib.error.HTTPError as error:
-                reason = f"status {error.code}: {' '.join(error.read(300).decode(errors='replace').split())}"
-                if error.code not in _AGAIN:
-                    break
-            except (OSError, ValueError) as error:  # no connection, no answer in time, no JSON
-                reason = str(getattr(error, "reason", error))
-        raise ValueError(f"the endpoint {self.address} gave no answer after {attempt + 1} tries ({reason})")
+            raise ValueError(
+                f"{self.endpoint.address} answered without choices[0].message.content ({error!r})"
+            ) from None

@@ -3,7 +3,8 @@
 The engine lives in this process, on the device of the training, and gets the policy's weights before it writes. The
 log-probabilities of what it wrote are computed anew by the policy, so that the ratio of the loss is 1 whatever the
 engine's arithmetic; how far the engine was off is a matter of which tokens are drawn alone. Written against vLLM's
-public interface of versions 0.8 and later; this machine has no GPU, so that only its bookkeeping is tested here.
+public interface of versions 0.8 and later. Never run on a GPU so far; its bookkeeping
+is tested with a made-up engine.
 """
 
 from __future__ import annotations

@@ -379,8 +379,7 @@ def to_yaml(config: Mapping[str, Any]) -> str:
     """The resolved config as YAML."""
     import yaml
 
-    # libyaml's dumper, where PyYAML has it, is ten times as fast and writes the same text.
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's is ten times as fast and writes the same
     return str(yaml.dump(json.loads(json.dumps(config)), Dumper=dumper, sort_keys=True, allow_unicode=True))
 
 

@@ -114,7 +114,7 @@ class MarkedEncoder(nn.Module):
     def _top(self, states: Tensor, mask: Tensor, at: Tensor) -> Tensor:
         """The top layer's states (B, P, D) at the positions ``at`` (B, P) of its input (B, S, D).
 
-        Nobody reads its other states; keys and values apart, they would be nine tenths of the layer's arithmetic.
+        Nobody reads its other states, whose queries, output and feed-forward would be five sixths of the arithmetic.
         """
         layer = self.encoder.encoder.layer[-1]
         attention = layer.attention.self

@@ -8,12 +8,10 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from sweeps.renderers import wording
-from sweeps.renderers.drawing import BAD, GOOD, GRID, INK, OPEN, PAPER, SOFT, without_frame
+from sweeps.renderers.drawing import GRID, legend_beside, with_intervals, without_frame
 from sweeps.table import Table
 
 _ROW = re.compile(r"(?P<curve>.+), k=(?P<k>\d+)")
-_COLOURS = (PAPER, BAD, GOOD, OPEN, "#6b3fa0", "#00808a", SOFT, INK)
-_MARKERS = "osD^vPX*"
 _PANELS = 2  # the main column, and the one beside it
 
 
@@ -47,12 +45,8 @@ def curves(table: Table) -> Figure | None:
         axes = figure.add_subplot(1, len(panels), place)
         ks: set[int] = set()
         for name, points in curves_of(table, column).items():
-            number = names.index(name)
-            x, y = [point.k for point in points], [point.value for point in points]
-            errors = [[max(0.0, point.value - point.low) for point in points]]
-            errors.append([max(0.0, point.high - point.value) for point in points])
-            colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
-            axes.errorbar(x, y, yerr=errors, color=colour, marker=marker, ms=5, lw=1.6, capsize=2.5, label=name)
+            x = [point.k for point in points]
+            with_intervals(axes, x, points, series=names.index(name), label=name)
             ks |= set(x)
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xticks(sorted(ks), [str(k) for k in sorted(ks)])
@@ -61,6 +55,5 @@ def curves(table: Table) -> Figure | None:
         axes.set_title(f"{wording.heading(table.columns[column])}, {table.level:.0%} interval", loc="left", fontsize=10)
         axes.grid(color=GRID, lw=0.8)
         without_frame(axes)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="center left", bbox_to_anchor=(0.93, 0.5), frameon=False, fontsize=8)
+    legend_beside(figure)
     return figure

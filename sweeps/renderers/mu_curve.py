@@ -12,12 +12,10 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from sweeps.renderers import wording
-from sweeps.renderers.drawing import BAD, GOOD, GRID, INK, OPEN, PAPER, SOFT, without_frame
+from sweeps.renderers.drawing import GRID, legend_beside, with_intervals, without_frame
 from sweeps.table import Table
 
 _ROW = re.compile(r"(?P<curve>Fixed mu) (?P<mu>[01](?:\.\d+)?)")
-_COLOURS = (BAD, GOOD, OPEN, "#6b3fa0", SOFT, INK)
-_MARKERS = "D^sPXv"
 _PANELS = 2  # the main column, and the one beside it
 
 
@@ -55,20 +53,13 @@ def mu_curve(table: Table) -> Figure | None:
     for number, column in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), number)
         line, beside = places(table, column)
-        looks = [("o", PAPER, "fixed mu", line)]
-        looks += [(_MARKERS[at % 6], _COLOURS[at % 6], place.row, [place]) for at, place in enumerate(beside)]
-        for marker, colour, label, shown in looks:
-            below = [max(0.0, place.value - place.low) for place in shown]
-            above = [max(0.0, place.high - place.value) for place in shown]
-            x, y = [place.mu for place in shown], [place.value for place in shown]
-            axes.errorbar(
-                x, y, yerr=[below, above], color=colour, marker=marker, ms=6, lw=1.6, capsize=2.5, label=label
-            )
+        for series, shown in enumerate([line, *([place] for place in beside)]):
+            label = shown[0].row if series else "fixed mu"
+            with_intervals(axes, [place.mu for place in shown], shown, series=series, label=label)
         axes.set_xlim(-0.04, 1.04)
         axes.set_xlabel("mu, weight of imitation (mean over the training)")
         axes.set_title(f"{wording.heading(table.columns[column])}, {table.level:.0%} interval", loc="left", fontsize=10)
         axes.grid(color=GRID, lw=0.8)
         without_frame(axes)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="center left", bbox_to_anchor=(0.93, 0.5), frameon=False, fontsize=8)
+    legend_beside(figure)
     return figure

@@ -119,7 +119,7 @@ def test_a_busy_endpoint_is_asked_again_and_a_refusing_one_is_not(endpoint):
     assert len(endpoint.asked) == 3
     endpoint.asked.clear()
     endpoint.reply = lambda body: (401, {})
-    with pytest.raises(ValueError, match="gave no answer \\(status 401\\): check address, key"):
+    with pytest.raises(ValueError, match=r"gave no answer after 1 tries \(status 401: {}\): check address, key"):
         judge_at(endpoint.address).preference("q", "a", "b")
     assert len(endpoint.asked) == 1
 
@@ -129,7 +129,7 @@ def test_a_busy_endpoint_is_asked_again_and_a_refusing_one_is_not(endpoint):
     [
         (letter("Both"), "was asked for m or M and said 'Both'"),
         ({"error": "x"}, "no chat completion"),
-        (b"<html>", "gave no answer \\(JSONDecodeError"),
+        (b"<html>", "gave no answer after 3 tries \\(Expecting value"),
     ],
 )
 def test_a_reply_that_is_no_judgement_ends_in_one_line(endpoint, content, said):
@@ -195,10 +195,10 @@ def test_judgements_are_bought_once_and_an_interrupted_set_goes_on(rows, endpoin
 
 
 def test_entry_checks(rows):
-    with pytest.raises(ValueError, match="address must begin with http"):
+    with pytest.raises(ValueError, match="must be like http"):
         judge_at("localhost:8000")
-    with pytest.raises(ValueError, match=r"judge\.attempts must be at least 1"):
-        judge_at(None, attempts=0)
+    with pytest.raises(ValueError, match="at least 1 attempt"):
+        judge_at("http://localhost:8000", attempts=0)
     with pytest.raises(ValueError, match="eval has no split 'train'"):
         data_of(rows, judge_at(None)).items("train")
     with pytest.raises(ValueError, match="the split test alone, got files for train"):
