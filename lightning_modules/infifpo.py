@@ -246,9 +246,7 @@ class InfiFpo(Dpo):
         policy = self._sums(batch.tokens)
         values = self._pair_values(policy, batch.reference, batch.bytes, batch.sources)
         result = self.objective.loss(values, self.options)
-        moved = self.options.beta * (
-            (values.policy_chosen - values.policy_rejected) - (values.init_chosen - values.init_rejected)
-        )
+        moved = self.options.beta * further_apart(values)
         own = result.chosen_rewards - result.rejected_rewards
         self.step_metrics |= self.fusion_metrics
         self.step_metrics |= {
@@ -284,8 +282,7 @@ class InfiFpo(Dpo):
                 policy = self._sums(batch.tokens.to(self.network.device))
                 policy = SequenceLogps(policy.sums.cpu(), policy.lengths.cpu())
                 values = self._pair_values(policy, batch.reference, batch.bytes, batch.sources)
-                apart = (values.policy_chosen - values.policy_rejected) - (values.init_chosen - values.init_rejected)
-                found += apart.tolist()
+                found += further_apart(values).tolist()
         return found
 
     def _pair_values(
@@ -312,3 +309,8 @@ def _without_sources(values: Sequence[Tensor]) -> PairValues:
     """Four (B,) values as ``PairValues``, for the loss at the start, whose value at equality is known."""
     none = values[0].new_zeros(len(values[0]), 0)
     return PairValues(values[0], values[1], values[2], values[3], none, none)
+
+
+def further_apart(values: PairValues) -> Tensor:
+    """How much further than the initial pivot the policy sets chosen above rejected, (B,)."""
+    return (values.policy_chosen - values.policy_rejected) - (values.init_chosen - values.init_rejected)

@@ -46,16 +46,17 @@ def places(table: Table, column: int) -> tuple[list[Place], list[Place]]:
 
 def mu_curve(table: Table) -> Figure | None:
     """The first two columns against mu; ``None`` with fewer than two fixed values of it."""
-    panels = [column for column in range(min(_PANELS, len(table.columns))) if len(places(table, column)[0]) > 1]
+    shown = [column for column, one in enumerate(table.columns[:_PANELS]) if one.name != "mu"]
+    panels = [column for column in shown if len(places(table, column)[0]) > 1]
     if not panels:
         return None
     figure = Figure(figsize=(5.2 * len(panels) + 1.6, 4.0))
     for number, column in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), number)
         line, beside = places(table, column)
-        for series, shown in enumerate([line, *([place] for place in beside)]):
-            label = shown[0].row if series else "fixed mu"
-            with_intervals(axes, [place.mu for place in shown], shown, series=series, label=label)
+        for series, group in enumerate([line, *([place] for place in beside)]):
+            label = group[0].row if series else "fixed mu"
+            with_intervals(axes, [place.mu for place in group], group, series=series, label=label)
         axes.set_xlim(-0.04, 1.04)
         axes.set_xlabel("mu, weight of imitation (mean over the training)")
         axes.set_title(f"{wording.heading(table.columns[column])}, {table.level:.0%} interval", loc="left", fontsize=10)

@@ -11,8 +11,9 @@ from data.records.preferences import PreferenceReading
 from data.worlds.vocabulary import Vocabulary
 from lightning_modules.dpo import StaleReferenceError
 from lightning_modules.generation import Sampler
-from lightning_modules.infifpo import InfiFpo
+from lightning_modules.infifpo import InfiFpo, further_apart
 from lightning_modules.losses.infifpo import infifpo_loss
+from lightning_modules.pair_objectives import PairValues
 from tests.lightning_modules.tiny_world import tiny_model
 
 VOCABULARY = Vocabulary((*"0123456789+=",), separator="")
@@ -116,3 +117,10 @@ def test_held_out_pairs_are_read_and_move_with_the_policy(prepared):
 def test_objectives_that_blend_are_refused_in_one_line(prepared):
     with pytest.raises(ValueError, match="does not tell who wrote a response"):
         prepared(ROWS, objective="wrpo")
+
+
+def test_the_margin_against_the_initial_pivot_by_hand():
+    """Policy sets them -1 - -4 = 3 apart, the pivot -2 - -3 = 1: 2 further; the other way round for the second pair."""
+    none = torch.zeros(2, 0)
+    policy, pivot = torch.tensor([[-1.0, -3.0], [-4.0, -2.0]]), torch.tensor([[-2.0, -1.0], [-3.0, -2.0]])
+    assert further_apart(PairValues(*policy, *pivot, none, none)).tolist() == [2.0, -2.0]
