@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sweeps import receipt as receipts
 from sweeps.errors import UserError
@@ -86,6 +86,20 @@ class Preempted(BaseException):
     """The scheduler, or a person, asked this process to go (SIGTERM)."""
 
 
+_orders: list[str] = []
+"""Why this process was told to go, for as long as it lives."""
+
+
+def go(reason: str) -> NoReturn:
+    """Ends what this process does, on the order of a scheduler or a person; for signal handlers.
+
+    Raises:
+        Preempted: always.
+    """
+    _orders.append(reason)
+    raise Preempted(reason)
+
+
 def classify(error: BaseException) -> str:
     """Failure class of an exception: oom, nan, bad-data, preempted, killed or bug."""
     text = f"{type(error).__name__}: {error}"
@@ -128,7 +142,9 @@ def execute(job: Job) -> int:
             try:
                 _run(job)
             except BaseException as error:
-                fail(folder, classify(error), f"{type(error).__name__}: {error}", traceback.format_exc())
+                # Libraries make other errors of an order to go, in C code or as they clean up: it is the order still.
+                kind, reason = ("preempted", _orders[0]) if _orders else (classify(error), _named(error))
+                fail(folder, kind, reason, traceback.format_exc())
                 if isinstance(error, (KeyboardInterrupt, SystemExit)):
                     raise
                 return 1
@@ -138,7 +154,11 @@ def execute(job: Job) -> int:
 
 
 def _preempt(*_: object) -> None:
-    raise Preempted("the process was told to end (SIGTERM)")
+    go("the process was told to end (SIGTERM)")
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _run(job: Job) -> None:

@@ -7,6 +7,7 @@ from collections import defaultdict
 import pytest
 
 from sweeps import driver
+from sweeps import run as runs
 from sweeps.driver import drive
 from sweeps.engines.protocol import Ended
 from sweeps.engines.serial import SerialEngine
@@ -149,6 +150,22 @@ def test_a_full_disk_stops_one_cell_and_the_same_jobs_finish_afterwards(tmp_path
 )
 def test_errors_have_their_class(error, kind):
     assert classify(error) == kind
+
+
+def test_what_a_library_makes_of_an_order_to_go_is_recorded_as_preemption(tmp_path, monkeypatch):
+    def converts(_):
+        try:
+            runs.go("the process was told to end (SIGTERM)")
+        except Preempted:
+            raise RuntimeError("a callback failed") from None
+
+    monkeypatch.setattr(runs, "_orders", [])
+    monkeypatch.setattr(runs, "_run", converts)
+    cell = job(tmp_path, "a")
+    assert runs.execute(cell) == 1
+    record = json.loads((cell.folder / "failed.json").read_text())
+    assert (record["class"], record["reason"]) == ("preempted", "the process was told to end (SIGTERM)")
+    assert "a callback failed" in record["traceback"]
 
 
 def test_a_cell_that_met_a_full_disk_is_recorded_and_the_same_command_finishes_it(tmp_path, monkeypatch):
