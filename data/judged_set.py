@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from data.artifacts import Stages
+from data.chat_judge import ChatJudge
 from data.item_data import ItemData
-from data.judge_endpoint import Judge
 from data.length_control import length_controlled
 from data.records.texts import Completion, Demonstration
 from data.sources import digest_of, read_rows
@@ -37,7 +37,7 @@ class JudgedSet(ItemData):
         *,
         name: str,
         files: Mapping[str, str],
-        judge: Judge,
+        judge: ChatJudge,
         batch_size: int,
         seed: int,
         limit: int | None = None,

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from data.artifacts import Stages
-from data.judges import Judge
 from data.preferences import Candidate, Choice, author_counts, choose
 from data.records.texts import Completion, Demonstration, PreferencePair
+from data.simulated_reward import SimulatedReward
 from data.sources import digest_of
 from data.worlds.skill_data import SkillData
 from data.worlds.skills import SKILLS
@@ -69,7 +69,7 @@ class SkillPairs(SkillData):
         sampling_tokens: int = 32,
         sampling_seed: int = 0,
         skills: Sequence[str] | None = None,
-        judge: Judge | None = None,
+        judge: SimulatedReward | None = None,
         **world: Any,
     ) -> None:
         super().__init__(**world)
@@ -81,7 +81,7 @@ class SkillPairs(SkillData):
         self.skills = SKILLS if skills is None else tuple(skills)
         if not self.skills or set(self.skills) - set(SKILLS):
             raise ValueError(f"data.skills must name some of {', '.join(SKILLS)}, got {list(self.skills)}")
-        self.judge = judge or Judge()
+        self.judge = judge or SimulatedReward()
         if not sampling_temperature > 0:
             raise ValueError(f"data.sampling_temperature must be above 0, got {sampling_temperature}")
         self.half = half

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from data.artifacts import TemporaryStages
-from data.judge_endpoint import Judge
+from data.chat_judge import ChatJudge
 from data.judged_set import JudgedSet
 from data.records.texts import Completion
 
@@ -61,7 +61,7 @@ def endpoint(monkeypatch):
 
 
 def judge_at(address, **options):
-    return Judge(**({"address": address, "model": "stub", "pause": 0.0, "attempts": 3} | options))
+    return ChatJudge(**({"address": address, "model": "stub", "pause": 0.0, "attempts": 3} | options))
 
 
 def likes(*words):
@@ -158,7 +158,7 @@ def written():
 
 
 def test_without_a_judge_no_win_is_reported(rows):
-    data = data_of(rows, Judge(address=None, model="none"))
+    data = data_of(rows, ChatJudge(address=None, model="none"))
     data.prepare(TemporaryStages())
     frame = data.frame(written())
     assert not {"win_rate", "lc_win_rate"} & set(frame.columns)

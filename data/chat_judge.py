@@ -30,7 +30,7 @@ Answer M:
 Reply with one letter and nothing else: m or M."""
 
 
-class Judge:
+class ChatJudge:
     """Asks an endpoint which of two answers is better.
 
     Args:

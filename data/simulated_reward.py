@@ -1,4 +1,4 @@
-"""Who pays candidates: exact checks, or a stand-in for a reward model that errs and has tastes."""
+"""A stand-in for a reward model, which errs and has tastes; without either, the exact check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from data.worlds.seeding import generator
 
 
-class Judge:
+class SimulatedReward:
     """Pays what the exact check pays, plus an error and a taste for length, both its own and always the same.
 
     A reward model in miniature: which of two texts it likes better is right only so often. Between a right answer
