@@ -15,7 +15,7 @@ from sweeps.ledger import STATES, Cost
 
 if TYPE_CHECKING:
     from sweeps.cli import Selection
-    from sweeps.forecast import CellForecast, Forecast
+    from sweeps.forecast import CellForecast, Forecast, SharedStage
 
 _ERR = Console(stderr=True, highlight=False)
 
@@ -88,11 +88,12 @@ def _table(title: str, *names: str) -> Table:
 
 def lines(plan: Forecast, shared: int = 0) -> list[str]:
     """What stands below the table of a plan: shared trainings, remarks, the total."""
-    found = []
+    alike: dict[tuple[str, ...], list[SharedStage]] = {}
     for stage in plan.stages:
-        cost = f"built once, {_range(stage.cost)} s" if stage.cost else stage.state
-        name = stage.what if stage.kind != "training" else f"{stage.what} {stage.key if stage.known else '-'}"
-        found.append(f"{name}: shared by {stage.shared_by} cell{'s' if stage.shared_by > 1 else ''}, {cost}")
+        # Trainings come once for each seed, as a rule, and are said in one line.
+        apart = "" if stage.kind == "training" else stage.key
+        alike.setdefault((apart, stage.what, stage.of, str(stage.shared_by), stage.state), []).append(stage)
+    found = [_stages(group) for group in alike.values()]
     remarks: dict[str, list[CellForecast]] = {}
     for one in plan.cells:
         for remark in one.remarks:
@@ -110,13 +111,27 @@ def lines(plan: Forecast, shared: int = 0) -> list[str]:
     return [*found, total]
 
 
+def _stages(alike: Sequence[SharedStage]) -> str:
+    """One line on shared stages that differ in their keys, and perhaps a little in their costs."""
+    stage = sorted(alike, key=lambda one: one.cost.seconds if one.cost else 0.0)[len(alike) // 2]
+    cost = f"built once, {_range(stage.cost)} s" if stage.cost else stage.state
+    users = f"shared by {stage.shared_by} cell{'s' if stage.shared_by > 1 else ''}, {cost}"
+    if len(alike) > 1:
+        return f"{len(alike)} {stage.what.removesuffix('s')}s ({stage.of}): each {users}{' each' if stage.cost else ''}"
+    if stage.kind != "training":
+        return f"{stage.what}: {users}"
+    return f"{stage.what} {stage.key if stage.known else '-'} ({stage.of}): {users}"
+
+
 def _whose(cells: Sequence[CellForecast], plan: Forecast) -> str:
     """The cells that a remark is about, by their rows."""
+    from sweeps.forecast import named
+
     rows = list(dict.fromkeys(row for one in cells for row in one.rows))
     count = f"{len(cells)} cell{'s' if len(cells) > 1 else ''}"
     if len(cells) == len(plan.cells):
         return f"all {count}"
-    return f"{count} ({'; '.join(rows[:4])}{f' and {len(rows) - 4} more rows' if len(rows) > 4 else ''})"
+    return f"{count} ({named(rows, most=4)})"
 
 
 def _mark(cells: Sequence[CellForecast]) -> str:

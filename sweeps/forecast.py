@@ -55,13 +55,15 @@ class SharedStage:
     """A product that several cells need: base weights, weights that are evaluated in several ways, neighbour lists.
 
     ``known`` is False where its key cannot be told: an input is not on this machine, or, as with neighbour lists, the
-    product is named by what it is made of and that is read only when it is built.
+    product is named by what it is made of and that is read only when it is built. ``of`` says whose it is, alike for
+    all seeds: the data that a base model learns, the rows that share trained weights.
     """
 
     kind: str
     key: str
     known: bool
     what: str
+    of: str
     shared_by: int
     state: str
     cost: Cost | None
@@ -183,8 +185,16 @@ def shared_stages(found: Sequence[CellForecast], ledger: Ledger) -> tuple[Shared
         state = "done" if built else "building" if building else "missing" if waiting else "not needed"
         cost = ledger.training_cost(config) if waiting and not built else None
         known = not any(one.cell.absent for one in users[key])
-        stages.append(SharedStage("training", key, known, what, len(users[key]), state, cost))
+        rows = list(dict.fromkeys(row for one in users[key] for row in one.rows))
+        of = str(config["data"].get("name", "its data")) if what == "base model" else named(rows, most=1)
+        stages.append(SharedStage("training", key, known, what, of, len(users[key]), state, cost))
     return (*retrievals(found), *stages)
+
+
+def named(rows: Sequence[str], most: int) -> str:
+    """Names of rows, the first ones and how many more there are."""
+    more = len(rows) - most
+    return "; ".join(rows[:most]) + (f" and {more} more row{'s' if more > 1 else ''}" if more > 0 else "")
 
 
 def retrievals(found: Sequence[CellForecast]) -> tuple[SharedStage, ...]:
@@ -212,6 +222,7 @@ def retrievals(found: Sequence[CellForecast]) -> tuple[SharedStage, ...]:
             key,
             False,
             names[key],
+            "",
             len(cells),
             "done" if any(one.state == "done" for one in cells) else "built by the first cell, unless they are there",
             None,
@@ -299,6 +310,7 @@ def as_json(plan: Forecast, sweep: str, scale: str) -> dict[str, Any]:
                 "kind": stage.kind,
                 "key": stage.key if stage.known else None,
                 "what": stage.what,
+                "of": stage.of,
                 "shared_by": stage.shared_by,
                 "state": stage.state,
                 "cost": asdict(stage.cost) if stage.cost else None,

@@ -90,6 +90,19 @@ def test_what_cells_retrieve_in_common_is_listed_with_its_fan_out(tmp_path):
     assert lines(plan_of(tmp_path, cells))[0] == "neighbours by sbert on d: shared by 2 cells, done"
 
 
+def test_trainings_that_differ_in_their_seed_are_said_in_one_line(tmp_path):
+    def cells(seed):
+        config = changed(CONFIG, base={**BASE, "seed": seed})
+        own = [(f"{seed}-{n}", n) for n in (0, 1)]
+        return [made_cell(name, seed=n, config=config, needs=(f"base-{seed}", f"t-{name}")) for name, n in own]
+
+    plan = plan_of(tmp_path, [*cells(0), *cells(1), *cells(2)])
+    assert len(plan.stages) == 3
+    said = [line for line in lines(plan) if "shared" in line]
+    assert said == ["3 base models (d): each shared by 2 cells, built once, 60 (30-120) prior s each"]
+    assert len(forecasts.as_json(plan, "re/main", "paper")["stages"]) == 3
+
+
 def test_long_cells_start_before_middling_ones_and_short_ones_before_all(tmp_path):
     def cell(name, epochs):  # 10 s, and 60 s for every pass
         return made_cell(name, config=changed(CONFIG, trainer__max_epochs=epochs))
@@ -155,7 +168,7 @@ def test_absent_inputs_are_remarks_and_their_names_unknown(tmp_path):
     (cell,), (stage,) = value["cells"], value["stages"]
     assert (cell["state"], cell["signature"], cell["remarks"]) == ("missing", None, [reason])
     assert stage["key"] is None and lines(plan)[:2] == [
-        "base model -: shared by 1 cell, built once, 60 (30-120) prior s", f"! all 1 cell: {reason}"
+        "base model - (d): shared by 1 cell, built once, 60 (30-120) prior s", f"! all 1 cell: {reason}"
     ]
 
 
