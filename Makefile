@@ -83,7 +83,7 @@ chaos: $(STAMP) $(RAY_STAMP)  ## kill a running sweep 60 times and compare its t
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 .PHONY: check
-check: $(STAMP)  ## lint, format and types (under a minute)
+check: $(STAMP)  ## lint and types (under a minute)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 

@@ -261,6 +261,10 @@ def test_sweeps_share_cells_and_order_changes_nothing():
     cells = PLANNER.sweep(definition.load("re/main"), "tiny")
     again = PLANNER.sweep(definition.load("re/main"), "tiny", seeds=(4, 3, 2, 1, 0))
     assert {cell.signature for cell in cells} == {cell.signature for cell in again}
-    for names in (("re/main", "re/decoding", "re/implicit"), ("re/k", "re/prompt", "re/retriever")):
+    for names in (("re/main", "re/decoding"), ("re/k", "re/prompt", "re/retriever")):
         signatures = [{cell.signature for cell in PLANNER.sweep(definition.load(name), "tiny")} for name in names]
         assert all(one & other for one, other in itertools.combinations(signatures, 2))
+    # Other tests on the same weights.
+    trained = [{cell.training for cell in PLANNER.sweep(definition.load(name), "tiny") if cell.row.startswith(rows)}
+               for name, rows in (("re/prompt", "Fine-tuned"), ("re/implicit", "SemEval, fine-tuned"))]
+    assert len(trained[1]) == 10 and trained[1] < trained[0]
