@@ -14,6 +14,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from sweeps.engines.local import preloaded
 from sweeps.errors import UserError, nearest
 from sweeps.signature import PRESENTATION
 
@@ -161,7 +162,7 @@ def check_in_worker(configs: Iterable[Mapping[str, Any]]) -> None:
     if not distinct:
         return
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sweeps.engines.warm"])
+    context.set_forkserver_preload(preloaded(next(iter(distinct.values()))))
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_check_all, args=(list(distinct.values()), sender), name="check")
     process.start()

@@ -17,11 +17,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -30,6 +31,9 @@ from sweeps.engines.protocol import Ended
 from sweeps.errors import UserError
 from sweeps.run import Job, execute, fail
 from sweeps.signature import ROOT
+
+WARM = ("sweeps.engines.warm",)
+"""What the worker server imports, whatever the cells are."""
 
 _TICK = 0.1
 _LOOK = 1.0
@@ -92,7 +96,7 @@ class LocalEngine:
     def __init__(
         self, *, threads: int, workers: int | str = "auto", timeout_minutes: float = 720,
         memory_gib: float | None = None, retries: int = 2, work: Work = execute,
-        warm: Sequence[str] = ("sweeps.engines.warm",),
+        warm: Sequence[str] = WARM,
     ) -> None:
         self._gpus = visible_gpus()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
@@ -129,10 +133,7 @@ class LocalEngine:
         slot = min(set(range(self.slots)) - {entry.slot for entry in self._running.values()})
         gpu = self._gpus[slot % len(self._gpus)] if self._gpus else None
         arguments = (job, self._work, gpu, self._warm)
-        # Read when the server starts: a third of a second that cells without a dashboard need not wait for. It comes
-        # first, since what comes last takes everything before it out of the garbage collector's reach.
-        dashboard = ["wandb"] if (job.config.get("logger") or {}).get("wandb") else []
-        self._context.set_forkserver_preload([*dashboard, *self._warm])
+        self._context.set_forkserver_preload(preloaded(job.config, self._warm))
         process = self._context.Process(target=worker, args=arguments, name=f"cell {job.signature}")
         try:
             process.start()
@@ -182,6 +183,15 @@ class LocalEngine:
             entry.stopped = f"out of memory: {used:.2f} GiB, over engine.memory_gib={self._memory:g}"
         if entry.stopped:
             _kill(entry.process)
+
+
+def preloaded(config: Mapping[str, Any], warm: Sequence[str] = WARM) -> list[str]:
+    """Modules that the worker server imports for cells like this one; read when the server starts, and only then.
+
+    W&B is a third of a second that cells without a dashboard need not wait for. It comes first, since what comes last
+    takes everything before it out of the garbage collector's reach.
+    """
+    return [*(["wandb"] if (config.get("logger") or {}).get("wandb") else []), *warm]
 
 
 def _resident(pid: int | None) -> float:

@@ -14,7 +14,7 @@ from engine_cells import completions, history, job, scripted, unguarded
 
 from sweeps.driver import drive
 from sweeps.engines import local
-from sweeps.engines.local import LocalEngine
+from sweeps.engines.local import WARM, LocalEngine, preloaded
 from sweeps.engines.serial import SerialEngine
 from sweeps.errors import UserError
 from sweeps.lease import alive
@@ -235,3 +235,8 @@ def test_interrupt_from_the_terminal_leaves_recorded_cells_and_no_process(tmp_pa
     assert not left
     assert start_driver(tmp_path).communicate(timeout=60)[0].strip() == "4 0"
     assert completions(tmp_path) == dict.fromkeys("abcd", 1)
+
+
+def test_the_server_imports_the_dashboard_first_and_only_for_cells_that_have_one():
+    assert preloaded({"logger": {"wandb": {"mode": "offline"}}}) == ["wandb", *WARM]
+    assert preloaded({"logger": {"wandb": None}}) == list(WARM) == preloaded({})
