@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sweeps import run
-from sweeps.run import Job, PhaseFile
+from sweeps.progress import PhaseFile
+from sweeps.run import Job
 
 _run = run._run
 _phase = PhaseFile.phase

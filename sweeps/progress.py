@@ -1,4 +1,4 @@
-"""Progress of long work: bars on a terminal, plain lines elsewhere, and the heartbeat file of a run.
+"""Progress of long work: bars on a terminal, plain lines elsewhere, and a run's files of its phase and heartbeat.
 
 What takes less than two seconds shows nothing. Code in ``data`` and ``lightning_modules`` receives a plain callback
 ``(done, total)`` and knows nothing of this module:
@@ -31,6 +31,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from sweeps.stages import write_atomically
 
 Update = Callable[[int, int], None]
 
@@ -155,6 +157,28 @@ def progress(description: str, console: Console | None = None) -> Iterator[Updat
     """The callback of one phase, shown while the block runs."""
     with Bars(console) as bars:
         yield bars.phase(description)
+
+
+class PhaseFile:
+    """What a cell is doing, for the live view: phase, done, total; rewritten at most once a second."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._written = 0.0
+
+    def say(self, line: str) -> None:
+        """Notes a line in the cell's own log."""
+        print(line, flush=True)
+
+    def phase(self, name: str) -> Callable[[int, int], None]:
+        """Callback ``(done, total)`` for one phase."""
+
+        def update(done: int, total: int) -> None:
+            if time.monotonic() - self._written >= 1.0:
+                self._written = time.monotonic()
+                write_atomically(self._path, json.dumps({"phase": name, "done": done, "total": total}))
+
+        return update
 
 
 class Heartbeat:

@@ -164,7 +164,8 @@ def join(task: Mapping[str, Any], ready: Any) -> None:
     from lightning_modules.fitting import fit
     from lightning_modules.ranks import Group
     from sweeps.machine import limit_threads
-    from sweeps.run import PhaseFile, prepare, strip
+    from sweeps.progress import PhaseFile
+    from sweeps.run import prepare, strip
     from sweeps.stages import StageStore
 
     values, meeting = task["values"], Path(task["meeting"])

@@ -16,10 +16,10 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sweeps import receipt as receipts
 from sweeps.errors import UserError
@@ -29,6 +29,9 @@ from sweeps.machine import accelerators, limit_threads, peak_mebibytes
 from sweeps.plan import Cell, bases
 from sweeps.signature import PRESENTATION, inputs, training_signature
 from sweeps.stages import StageStore, write_atomically
+
+if TYPE_CHECKING:
+    from sweeps.progress import PhaseFile
 
 BUSY = 75
 """Exit status of a cell that another process is running (EX_TEMPFAIL)."""
@@ -164,7 +167,7 @@ def _named(error: BaseException) -> str:
 def _run(job: Job) -> None:
     from data.scoring import summarise
     from data.slices import with_slices
-    from sweeps.progress import Heartbeat
+    from sweeps.progress import Heartbeat, PhaseFile
     from sweeps.run_log import RunLog
 
     config, folder = job.config, job.folder
@@ -371,28 +374,6 @@ def _replay(metrics: Path, log: Any) -> None:
     for line in metrics.read_text().splitlines():
         row = json.loads(line)
         log.metrics(int(row.pop("step")), {key: value for key, value in row.items() if key != "time"})
-
-
-class PhaseFile:
-    """What a cell is doing, for the live view: phase, done, total; rewritten at most once a second."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._written = 0.0
-
-    def say(self, line: str) -> None:
-        """Notes a line in the cell's own log."""
-        print(line, flush=True)
-
-    def phase(self, name: str) -> Callable[[int, int], None]:
-        """Callback ``(done, total)`` for one phase."""
-
-        def update(done: int, total: int) -> None:
-            if time.monotonic() - self._written >= 1.0:
-                self._written = time.monotonic()
-                write_atomically(self._path, json.dumps({"phase": name, "done": done, "total": total}))
-
-        return update
 
 
 def to_yaml(config: Mapping[str, Any]) -> str:
