@@ -47,6 +47,7 @@ class LinearSvmVotes:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.svm import LinearSVC
 
+        data.count_tokens = lambda text: len(text.split())  # for prompt.budget: there is no tokenizer
         examples = data.examples("train")
         self._words = TfidfVectorizer(analyzer=features, sublinear_tf=True, min_df=self.min_count).fit(examples)
         self._model = LinearSVC(C=self.penalty, random_state=self.seed)

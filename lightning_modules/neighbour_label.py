@@ -24,6 +24,7 @@ class NeighbourLabel:
 
     def attach(self, data: Any) -> None:
         """Nothing is learnt."""
+        data.count_tokens = lambda text: len(text.split())  # for prompt.budget: there is no tokenizer
 
     def predict(
         self, data: Any, *, split: str, limit: int | None = None, progress: Progress | None = None

@@ -33,6 +33,19 @@ def test_constant_answers_a_given_label():
         Constant(answer="Elsewhere").attach(Corpus())
 
 
+class Budgeted(Corpus):
+    """Prompts that cannot be made before somebody counts their tokens."""
+
+    def prompts(self, split, limit=None):
+        assert self.count_tokens("three words here") == 3
+        return super().prompts(split, limit)
+
+
+@pytest.mark.parametrize("method", [Constant(), NeighbourLabel(), LinearSvm(seed=0), LinearSvmVotes(seed=0)])
+def test_without_a_tokenizer_a_prompts_budget_counts_words(method):
+    assert len(answers(method, Budgeted(k=1))) == 10
+
+
 def test_one_neighbour_is_copied():
     # The neighbours of the corpus are simply the other sentences in order: the first has the second's label, and so on.
     assert answers(NeighbourLabel(), Corpus(k=1))[:3] == [LABELS[0], LABELS[0], LABELS[0]]
