@@ -104,7 +104,9 @@ def _measured(
             return ClaimResult(claim, "undecided", None, None, None, None, f"the table has no row {side!r}")
     open_sides = [side for side in sides if (side, claim.column) not in arms]
     if open_sides:
-        return ClaimResult(claim, "undecided", None, None, None, None, f"no finished run of {' and '.join(open_sides)}")
+        ran = {name for name, _ in arms}  # a row may have runs, and none of them this column
+        lacking = f"no {claim.column} in the runs of" if ran.issuperset(open_sides) else "no finished run of"
+        return ClaimResult(claim, "undecided", None, None, None, None, f"{lacking} {' and '.join(open_sides)}")
     left = arms[claim.left, claim.column]
     value = values[claim.column]
     if isinstance(claim.right, int | float):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from data.scoring import SCORES
+from sweeps.claims import answer_claims
 from sweeps.statistics import difference, estimate, holm
 from sweeps.table import Claim, Published, RowRuns, build_table
 from tests.sweeps.example_table import CLAIMS, LABELLED, PUBLISHED, example_table, frame, rows
@@ -81,6 +82,13 @@ def test_verdicts_of_clear_cases():
     assert answers["retrieval"].verdict == "undecided"
     assert answers["more"].note == "no finished run of Fine-tuned, k = 10"
     assert answers["more"].difference is None and answers["more"].p_adjusted is None
+
+
+def test_rows_that_ran_without_a_claims_column_are_not_called_unfinished():
+    claim = Claim("c", "a beats b", "greater", "a", "b", "micro_f1")
+    values = {"accuracy": SCORES["accuracy"].value, "micro_f1": SCORES["accuracy"].value}
+    (result,) = answer_claims([claim], ["a", "b"], {("a", "accuracy"): None, ("b", "accuracy"): None}, values, 0.95)
+    assert (result.verdict, result.note) == ("undecided", "no micro_f1 in the runs of a and b")
 
 
 def test_unfinished_rows_are_paired_on_common_seeds():
