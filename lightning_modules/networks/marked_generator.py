@@ -19,6 +19,7 @@ from data.sources import locate_weights
 from lightning_modules.base import Optimiser, Progress
 from lightning_modules.losses.logps import IGNORED, PerSequence
 from lightning_modules.losses.sft import sft_loss
+from lightning_modules.networks.answer_trie import AnswerTrie, answer_trie
 from lightning_modules.networks.answerer import Answerer, AnswerScores, pad
 from lightning_modules.networks.label_vocabulary import END, PAD, START, LabelVocabulary
 from lightning_modules.networks.marked_encoder import MarkedEncoder, load_encoder
@@ -46,8 +47,12 @@ class _Attention(nn.Module):
         """Keys and values (B, heads, S, D / heads)."""
         return self._split(self.key(memory)), self._split(self.value(memory))
 
-    def forward(self, inputs: Tensor, remembered: tuple[Tensor, Tensor], *, causal: bool) -> Tensor:
-        mixed = F.scaled_dot_product_attention(self._split(self.query(inputs)), *remembered, is_causal=causal)
+    def forward(
+        self, inputs: Tensor, remembered: tuple[Tensor, Tensor], *, causal: bool, visible: Tensor | None = None
+    ) -> Tensor:
+        mixed = F.scaled_dot_product_attention(
+            self._split(self.query(inputs)), *remembered, attn_mask=visible, is_causal=causal and visible is None
+        )
         return self.output(mixed.transpose(1, 2).flatten(2))
 
 
@@ -65,9 +70,9 @@ class _DecoderLayer(nn.Module):
         self.fall = nn.Linear(feedforward, width)
         nn.init.normal_(self.fall.weight, std=0.01)
 
-    def forward(self, states: Tensor, memory: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, states: Tensor, memory: tuple[Tensor, Tensor], visible: Tensor | None) -> Tensor:
         own = self.before_self(states)
-        states = states + self.own(own, self.own.remember(own), causal=True)
+        states = states + self.own(own, self.own.remember(own), causal=True, visible=visible)
         states = states + self.cross(self.before_cross(states), memory, causal=False)
         return states + self.fall(F.gelu(self.rise(self.before_feedforward(states))))
 
@@ -100,17 +105,20 @@ class MarkedDecoder(nn.Module):
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, inputs: Tensor, pair: Tensor) -> Tensor:
-        """Pieces (R, T), R a multiple A of the B pairs (B, 2, D) read, A rows for each -> logits (R, T, V)."""
+    def forward(self, inputs: Tensor, pair: Tensor, trie: AnswerTrie | None = None) -> Tensor:
+        """Pieces (R, T), R a multiple A of the B pairs (B, 2, D) read, A rows for each -> logits (R, T, V).
+
+        With a ``trie`` of T nodes, rows are its nodes' pieces and no sequences.
+        """
         repeats, length = len(inputs) // len(pair), inputs.shape[1]
         both = F.dropout(pair.flatten(1), self.dropout, self.training).repeat_interleave(repeats, dim=0)[:, None]
         shift = self.shift(both)
-        states = self.pieces(inputs) + self.positions.weight[:length]
+        states = self.pieces(inputs) + (self.positions.weight[:length] if trie is None else self.positions(trie.depths))
         states = F.dropout(states * (1 + self.scale(both)) + shift, self.dropout, self.training)
         for layer in cast(Iterable[_DecoderLayer], self.layers):
             keys, values = layer.cross.remember(pair)
             memory = (keys.repeat_interleave(repeats, dim=0), values.repeat_interleave(repeats, dim=0))
-            states = layer(states, memory)
+            states = layer(states, memory, trie.visible if trie is not None else None)
         return self.head(self.norm(states) + shift)
 
 
@@ -175,7 +183,7 @@ class MarkedAnswerer(Answerer):
         self.check_length(prompts, [len(row) for row in ids])
         return self.encoder.collate(ids)
 
-    def _labels(self, answers: Sequence[str]) -> Tensor:
+    def _pieces(self, answers: Sequence[str]) -> list[list[int]]:
         rows = [[*self.vocabulary.encode(answer), END] for answer in answers]
         longest = max(range(len(rows)), key=lambda index: len(rows[index]))
         if len(rows[longest]) > self.max_length:
@@ -183,11 +191,11 @@ class MarkedAnswerer(Answerer):
                 f"{answers[longest]!r} takes {len(rows[longest])} pieces but an answer has at most {self.max_length}: "
                 "raise model.max_answer_pieces or shorten the label"
             )
-        return pad(rows, value=IGNORED)
+        return rows
 
     def collate(self, prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Tensor]:
         """See ``Answerer.collate``."""
-        batch = {**self._collate_prompts(prompts), "labels": self._labels(answers)}
+        batch = {**self._collate_prompts(prompts), "labels": pad(self._pieces(answers), value=IGNORED)}
         if self.label_head is not None:
             batch["classes"] = torch.tensor([self._label_index[answer] for answer in answers])
         return batch
@@ -221,12 +229,11 @@ class MarkedAnswerer(Answerer):
 
     @torch.no_grad()
     def score(self, prompts: Sequence[str], answers: Sequence[str]) -> AnswerScores:
-        """See ``Answerer.score``: prompts are encoded once, then all answers are decoded in one batch."""
+        """See ``Answerer.score``: prompts are encoded once, then all answers are decoded as one tree of prefixes."""
         pair = self._read(prompts)
-        labels = self._labels(answers).to(self.device)
-        repeated = labels.repeat(len(prompts), 1)
-        sums = target_logps(self.decoder(_shifted(repeated), pair), repeated).sum(-1).view(-1, len(answers))
-        return AnswerScores(sums, (labels != IGNORED).sum(-1))
+        trie = answer_trie(self._pieces(answers), start=START).to(self.device)
+        logits = self.decoder(trie.pieces.expand(len(prompts), -1), pair, trie)
+        return AnswerScores(trie.sums(F.log_softmax(logits.float(), dim=-1)), trie.mask.sum(-1))
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[str], *, max_tokens: int) -> list[str]:
