@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sweeps.engines.local import preloaded
+from sweeps.engines.local import preloaded, start_alone
 from sweeps.errors import UserError, nearest
 from sweeps.signature import PRESENTATION
 
@@ -165,7 +165,7 @@ def check_in_worker(configs: Iterable[Mapping[str, Any]]) -> None:
     context.set_forkserver_preload(preloaded(next(iter(distinct.values()))))
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_check_all, args=(list(distinct.values()), sender), name="check")
-    process.start()
+    start_alone(process)
     sender.close()
     try:
         fault = receiver.recv()

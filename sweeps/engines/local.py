@@ -136,7 +136,7 @@ class LocalEngine:
         self._context.set_forkserver_preload(preloaded(job.config, self._warm))
         process = self._context.Process(target=worker, args=arguments, name=f"cell {job.signature}")
         try:
-            process.start()
+            start_alone(process)
         except (OSError, EOFError) as error:
             # The fork server was killed while it was asked; the next start brings up a new one.
             reason = f"the worker server was killed ({type(error).__name__})"
@@ -192,6 +192,22 @@ def preloaded(config: Mapping[str, Any], warm: Sequence[str] = WARM) -> list[str
     takes everything before it out of the garbage collector's reach.
     """
     return [*(["wandb"] if (config.get("logger") or {}).get("wandb") else []), *warm]
+
+
+def start_alone(process: BaseProcess) -> None:
+    """Starts a process of the worker server that does not run the program's main module again.
+
+    Workers find what they run by name. Running ``python -m sweeps.run`` or a script once more in each of them is time
+    lost, and Python warns of it.
+    """
+    main = sys.modules["__main__"]
+    kept = {name: vars(main)[name] for name in ("__spec__", "__file__") if name in vars(main)}
+    try:
+        main.__spec__ = None
+        vars(main).pop("__file__", None)
+        process.start()
+    finally:
+        vars(main).update(kept)
 
 
 def _resident(pid: int | None) -> float:

@@ -14,22 +14,28 @@ gc.disable()
 
 # ruff: noqa: E402
 import accelerate  # noqa: F401
-import datasets  # noqa: F401
+import datasets.io.json  # noqa: F401
 import hydra.utils  # noqa: F401
 import lightning.pytorch  # noqa: F401
-import pandas  # noqa: F401
+import omegaconf._impl  # noqa: F401
+import pandas.core.arrays.arrow.extension_types  # noqa: F401
+import scipy.io  # ``datasets`` patches it for every file that it reads
 import scipy.sparse  # noqa: F401
 import sklearn.feature_extraction.text  # noqa: F401
 import torch
 import transformers.generation
 import transformers.models.auto.modeling_auto
 import transformers.models.bert.modeling_bert
+import transformers.models.bert.tokenization_bert
 import transformers.models.llama.modeling_llama
 import transformers.models.t5.modeling_t5  # noqa: F401
 
 import data.retrieval
 import lightning_modules.losses
 import lightning_modules.networks
+import sweeps.lightning_logger
+import sweeps.progress
+import sweeps.ranks
 import sweeps.run_log  # noqa: F401
 from sweeps import receipt
 

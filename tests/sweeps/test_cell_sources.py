@@ -60,6 +60,7 @@ def test_a_source_that_cannot_be_built_is_refused_in_one_line():
 
 
 def test_a_cell_trains_its_sources_makes_its_pairs_and_is_found_again(tmp_path):
+    pytest.importorskip("torch")
     command = [sys.executable, "-m", "sweeps.run", *CELL, f"paths.outputs={tmp_path.as_posix()}/outputs"]
     for _ in range(2):
         done = subprocess.run(

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from sweeps import plan, schema
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,6 +17,7 @@ PLANNER = plan.Planner()
 
 
 def test_the_chain_begins_with_the_cells_own_model_and_rows():
+    pytest.importorskip("torch")
     config = PLANNER.cell((*CHAIN, "model.optimiser.learning_rate=0.001")).config
     schema.check(config)
     assert config["base"]["model"] == config["model"] and config["base"]["data"]["half"] == "sft"
@@ -23,6 +26,7 @@ def test_the_chain_begins_with_the_cells_own_model_and_rows():
 
 
 def test_a_file_trains_a_policy_and_reads_its_held_out_pairs(tmp_path):
+    pytest.importorskip("torch")
     command = [sys.executable, "-m", "sweeps.run", *CHAIN, f"paths.outputs={tmp_path.as_posix()}/outputs"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, env=environment)
@@ -35,6 +39,7 @@ def test_a_file_trains_a_policy_and_reads_its_held_out_pairs(tmp_path):
 
 
 def test_a_bad_row_ends_the_command_with_its_number(tmp_path):
+    pytest.importorskip("torch")
     (tmp_path / "bad.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n{"prompt": "a"}\n')
     command = [
         sys.executable,
