@@ -66,6 +66,7 @@ def run_one(overrides: list[str]) -> int:
 
 def run_ours(arguments: list[str]) -> int:
     """``-m`` with cells that do nothing."""
+    from benchmarks.overhead_cell import nothing as work  # found by name: workers do not run this module
     from sweeps import engines
     from sweeps.driver import drive
     from sweeps.ledger import Ledger
@@ -79,7 +80,7 @@ def run_ours(arguments: list[str]) -> int:
     missing = [cell for cell in cells if ledger.state(cell) != "done"]
     if missing:
         config = cells[0].config
-        engine = engines.make({**config["engine"], "work": nothing}, int(config["threads"]))
+        engine = engines.make({**config["engine"], "work": work}, int(config["threads"]))
         drive([Job.of(cell, ledger.outputs) for cell in missing], engine, ledger.stages)
     return 0
 

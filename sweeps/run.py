@@ -90,10 +90,10 @@ class Preempted(BaseException):
 
 
 _orders: list[str] = []
-"""Why this process was told to go, for as long as it lives."""
+"""Why this process was told to go, while it runs a cell; engines may give it another one later."""
 
 
-def go(reason: str) -> NoReturn:
+def preempt(reason: str) -> NoReturn:
     """Ends what this process does, on the order of a scheduler or a person; for signal handlers.
 
     Raises:
@@ -138,6 +138,7 @@ def execute(job: Job) -> int:
         ``failed.json`` says why.
     """
     folder = job.folder
+    _orders.clear()
     try:
         with Lease(folder / "lease"):
             if (folder / "done.json").is_file():
@@ -157,7 +158,7 @@ def execute(job: Job) -> int:
 
 
 def _preempt(*_: object) -> None:
-    go("the process was told to end (SIGTERM)")
+    preempt("the process was told to end (SIGTERM)")
 
 
 def _named(error: BaseException) -> str:

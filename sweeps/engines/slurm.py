@@ -32,7 +32,7 @@ from sweeps.engines.protocol import Ended
 from sweeps.errors import UserError
 from sweeps.lease import alive
 from sweeps.ledger import read_json
-from sweeps.run import BUSY, Job, execute, go
+from sweeps.run import BUSY, Job, execute, preempt
 from sweeps.signature import ROOT
 from sweeps.stages import write_atomically
 
@@ -64,7 +64,7 @@ def run_cell(job: Job, work: Work, requeues: int) -> int:
 
     def warned(*_: object) -> None:
         near_limit.append(True)
-        go("the job's time limit is near (SIGUSR2)")
+        preempt("the job's time limit is near (SIGUSR2)")
 
     signal.signal(signal.SIGUSR2, warned)
     status = run_logged(job, work)

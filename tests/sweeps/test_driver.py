@@ -155,7 +155,7 @@ def test_errors_have_their_class(error, kind):
 def test_what_a_library_makes_of_an_order_to_go_is_recorded_as_preemption(tmp_path, monkeypatch):
     def converts(_):
         try:
-            runs.go("the process was told to end (SIGTERM)")
+            runs.preempt("the process was told to end (SIGTERM)")
         except Preempted:
             raise RuntimeError("a callback failed") from None
 
