@@ -17,7 +17,6 @@ import accelerate  # noqa: F401
 import datasets.io.json  # noqa: F401
 import hydra.utils  # noqa: F401
 import lightning.pytorch  # noqa: F401
-import omegaconf._impl  # noqa: F401
 import pandas.core.arrays.arrow.extension_types  # noqa: F401
 import scipy.io  # ``datasets`` patches it for every file that it reads
 import scipy.sparse  # noqa: F401
