@@ -201,7 +201,7 @@ def start_alone(process: BaseProcess) -> None:
     lost, and Python warns of it.
     """
     main = sys.modules["__main__"]
-    kept = {name: vars(main)[name] for name in ("__spec__", "__file__") if name in vars(main)}
+    kept: dict[str, Any] = {name: vars(main)[name] for name in ("__spec__", "__file__") if name in vars(main)}
     try:
         main.__spec__ = None
         vars(main).pop("__file__", None)
