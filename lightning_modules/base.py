@@ -27,6 +27,11 @@ Progress = Callable[[int, int], None]
 """Called with (done, total)."""
 
 
+def count_words(text: str) -> int:
+    """Words of a text: what ``prompt.budget`` counts for methods that have no tokenizer."""
+    return len(text.split())
+
+
 class NonFiniteLossError(FloatingPointError):
     """The training loss became NaN or infinite: the run cannot be saved by starting it again."""
 

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from data.records.relations import Prediction, RelationExample
-from lightning_modules.base import Progress
+from lightning_modules.base import Progress, count_words
 
 _PARTS = re.compile(r"(.*?)<(e[12])>(.*?)</e[12]>(.*?)<(e[12])>(.*?)</e[12]>(.*)", re.DOTALL)
 _WORD = re.compile(r"\w+|[^\w\s]")
@@ -40,7 +40,7 @@ class LinearSvm:
         from sklearn.pipeline import make_pipeline
         from sklearn.svm import LinearSVC
 
-        data.count_tokens = lambda text: len(text.split())  # for prompt.budget: there is no tokenizer
+        data.count_tokens = count_words
         examples = data.examples("train")
         vectoriser = TfidfVectorizer(analyzer=features, sublinear_tf=True, min_df=self.min_count)
         self._model = make_pipeline(vectoriser, LinearSVC(C=self.penalty, random_state=self.seed))

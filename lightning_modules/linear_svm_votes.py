@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from data.records.relations import Prediction, Prompt
-from lightning_modules.base import Progress
+from lightning_modules.base import Progress, count_words
 from lightning_modules.linear_svm import features
 
 
@@ -47,7 +47,7 @@ class LinearSvmVotes:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.svm import LinearSVC
 
-        data.count_tokens = lambda text: len(text.split())  # for prompt.budget: there is no tokenizer
+        data.count_tokens = count_words
         examples = data.examples("train")
         self._words = TfidfVectorizer(analyzer=features, sublinear_tf=True, min_df=self.min_count).fit(examples)
         self._model = LinearSVC(C=self.penalty, random_state=self.seed)

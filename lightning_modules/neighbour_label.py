@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from data.records.relations import Prediction
-from lightning_modules.base import Progress
+from lightning_modules.base import Progress, count_words
 
 
 class NeighbourLabel:
@@ -24,7 +24,7 @@ class NeighbourLabel:
 
     def attach(self, data: Any) -> None:
         """Nothing is learnt."""
-        data.count_tokens = lambda text: len(text.split())  # for prompt.budget: there is no tokenizer
+        data.count_tokens = count_words
 
     def predict(
         self, data: Any, *, split: str, limit: int | None = None, progress: Progress | None = None

@@ -147,7 +147,9 @@ def execute(job: Job) -> int:
                 _run(job)
             except BaseException as error:
                 # Libraries make other errors of an order to go, in C code or as they clean up: it is the order still.
-                kind, reason = ("preempted", _orders[0]) if _orders else (classify(error), _named(error))
+                kind, reason = classify(error), f"{type(error).__name__}: {error}"
+                if _orders:
+                    kind, reason = "preempted", _orders[0]
                 fail(folder, kind, reason, traceback.format_exc())
                 if isinstance(error, (KeyboardInterrupt, SystemExit)):
                     raise
@@ -159,10 +161,6 @@ def execute(job: Job) -> int:
 
 def _preempt(*_: object) -> None:
     preempt("the process was told to end (SIGTERM)")
-
-
-def _named(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _run(job: Job) -> None:

@@ -51,7 +51,7 @@ class _Attention(nn.Module):
         self, inputs: Tensor, remembered: tuple[Tensor, Tensor], *, causal: bool, visible: Tensor | None = None
     ) -> Tensor:
         mixed = F.scaled_dot_product_attention(
-            self._split(self.query(inputs)), *remembered, attn_mask=visible, is_causal=causal and visible is None
+            self._split(self.query(inputs)), *remembered, attn_mask=visible, is_causal=causal
         )
         return self.output(mixed.transpose(1, 2).flatten(2))
 
@@ -72,7 +72,7 @@ class _DecoderLayer(nn.Module):
 
     def forward(self, states: Tensor, memory: tuple[Tensor, Tensor], visible: Tensor | None) -> Tensor:
         own = self.before_self(states)
-        states = states + self.own(own, self.own.remember(own), causal=True, visible=visible)
+        states = states + self.own(own, self.own.remember(own), causal=visible is None, visible=visible)
         states = states + self.cross(self.before_cross(states), memory, causal=False)
         return states + self.fall(F.gelu(self.rise(self.before_feedforward(states))))
 

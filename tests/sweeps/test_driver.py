@@ -168,6 +168,17 @@ def test_what_a_library_makes_of_an_order_to_go_is_recorded_as_preemption(tmp_pa
     assert "a callback failed" in record["traceback"]
 
 
+def test_an_order_to_an_earlier_cell_of_the_process_excuses_no_bug(tmp_path, monkeypatch):
+    def breaks(_):
+        raise KeyError("a fault of the cell")
+
+    monkeypatch.setattr(runs, "_orders", ["the process was told to end (SIGTERM)"])
+    monkeypatch.setattr(runs, "_run", breaks)
+    cell = job(tmp_path, "a")
+    assert runs.execute(cell) == 1
+    assert json.loads((cell.folder / "failed.json").read_text())["class"] == "bug"
+
+
 def test_a_cell_that_met_a_full_disk_is_recorded_and_the_same_command_finishes_it(tmp_path, monkeypatch):
     one, full = job(tmp_path, "a"), [True]
 

@@ -15,6 +15,8 @@ from warm_probe import look
 from sweeps.engines.local import LocalEngine
 
 outputs = Path(sys.argv[1])
+with (outputs / "mains").open("a") as mains:
+    mains.write("x")
 if __name__ == "__main__":
     engine = LocalEngine(threads=1, workers=1, work=look)
     for number in range(3):
@@ -35,6 +37,7 @@ def test_cells_fork_from_a_single_thread_without_cuda_with_everything_imported(t
     done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=900,
                           env=environment)
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mains").read_text() == "x", "workers ran the main module again"
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["server_threads"] == 1, "threads do not survive a fork, what they hold locked does"
     assert not found["cuda"] and found["imported"]
