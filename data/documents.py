@@ -30,14 +30,34 @@ class DocumentPairs:
     Args:
         none_label: label of pairs without a relation; ``None`` leaves those pairs out.
         sentences: by split, at most so many sentences (a fixed choice by a hash of their text); ``None``: all.
+        relations: names of the relations to read (``none_label`` may stand among them); pairs with another one are
+            left out, never called unrelated. ``None``: all.
+        none_share: in every split, the largest share of pairs without a relation; a fixed choice among them by a hash
+            of their ids. ``None``: all of them.
     """
 
-    def __init__(self, *, none_label: str | None, sentences: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        none_label: str | None,
+        sentences: Mapping[str, int] | None = None,
+        relations: Sequence[str] | None = None,
+        none_share: float | None = None,
+    ) -> None:
         small = {split: count for split, count in (sentences or {}).items() if count < 1}
         if small:
             raise ValueError(f"data.reader.sentences must be at least 1 per split, got {small}; null takes all")
+        unknown = sorted(set(relations or ()) - set(PROPERTIES.values()) - {none_label})
+        if unknown or relations is not None and not relations:
+            raise ValueError(f"data.reader.relations must be names in data/wikidata.py, got {unknown or 'none'}")
+        if none_share is not None and not (none_label is not None and 0.0 < none_share < 1.0):
+            raise ValueError(
+                f"data.reader.none_share must lie between 0 and 1, and needs a none_label; got {none_share}, {none_label!r}"
+            )
         self.none_label = none_label
         self.sentences = dict(sentences or {})
+        self.relations = None if relations is None else frozenset(relations)
+        self.none_share = none_share
 
     def examples(self, rows: Sequence[Mapping[str, Any]], split: str) -> list[RelationExample]:
         """See ``relation_corpora.RowReader``. ``ValueError`` for a property that ``wikidata.PROPERTIES`` lacks."""
@@ -45,13 +65,22 @@ class DocumentPairs:
         chosen = {(d, s) for d, row in enumerate(rows) for s in range(len(row["sents"]))}
         if limit is not None:
             chosen = set(sorted(chosen, key=lambda at: _draw(rows[at[0]]["sents"][at[1]]))[:limit])
-        return [
+        found = [
             example
             for number, row in enumerate(rows)
             for sentence in range(len(row["sents"]))
             if (number, sentence) in chosen
             for example in self._pairs(row, sentence, f"{split}-{number}-{sentence}")
+            if self.relations is None or example.label == self.none_label or example.label in self.relations
         ]
+        return found if self.none_share is None else self._thinned(found, self.none_share)
+
+    def _thinned(self, examples: list[RelationExample], share: float) -> list[RelationExample]:
+        """All pairs with a relation, and of the others so many that they make up at most ``share``; order is kept."""
+        unrelated = [example.id for example in examples if example.label == self.none_label]
+        count = round((len(examples) - len(unrelated)) * share / (1.0 - share))
+        dropped = set(sorted(unrelated, key=lambda name: _draw([name]))[count:])
+        return [example for example in examples if example.id not in dropped]
 
     def _pairs(self, row: Mapping[str, Any], sentence: int, name: str) -> Iterator[RelationExample]:
         tokens = [str(token) for token in row["sents"][sentence]]

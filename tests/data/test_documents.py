@@ -64,7 +64,31 @@ def test_a_limit_takes_sentences_whole_and_a_smaller_one_takes_some_of_them():
     assert len(DocumentPairs(none_label="no", sentences={"dev": 1}).examples(rows, "test")) == 6 * 5
 
 
+def test_other_relations_are_left_out_and_are_not_called_unrelated():
+    assert labels("no_relation", relations=["no_relation", "child"]) == {
+        "dev-0-0-0-2": "child",
+        "dev-0-0-1-0": "no_relation",
+        "dev-0-0-1-2": "no_relation",
+        "dev-0-0-2-1": "no_relation",
+    }
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.2, 0), (0.3, 1), (0.5, 2), (0.6, 3), (0.9, 3)])
+def test_a_share_thins_unrelated_pairs_alone(share, kept):
+    # Two related and three unrelated pairs: at most 2 share / (1 - share) of the latter stay, in rounded numbers.
+    found = labels("no_relation", none_share=share)
+    assert sum(label == "no_relation" for label in found.values()) == kept and len(found) == kept + 2
+    assert found.items() <= labels("no_relation").items()
+
+
 def test_faults_are_named():
+    with pytest.raises(ValueError, match=r"relations must be names.*'P19'"):
+        DocumentPairs(none_label="no", relations=["no", "P19"])
+    with pytest.raises(ValueError, match="relations must be names"):
+        DocumentPairs(none_label="no", relations=[])
+    for none_label, share in ((None, 0.5), ("no", 1.0), ("no", 0.0)):
+        with pytest.raises(ValueError, match="none_share"):
+            DocumentPairs(none_label=none_label, none_share=share)
     with pytest.raises(ValueError, match=r"'P9'.*wikidata"):
         DocumentPairs(none_label=None).examples([{**ROW, "labels": [{"h": 0, "t": 1, "r": "P9"}]}], "dev")
     with pytest.raises(ValueError, match="sentences must be at least 1"):

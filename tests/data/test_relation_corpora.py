@@ -87,7 +87,7 @@ SIZES = {
     "fewrel_pubmed": (297, 102, 101, 5),
     "redocred_sentences": (4200, 983, 2529, 96),
     "redocred_pairs": (34515, 8854, 21158, 97),
-    "redocred_pairs_small": (None, None, None, 97),
+    "redocred_pairs_frequent": (None, None, None, 13),
 }
 
 
@@ -106,4 +106,5 @@ def test_the_corpus_loads_and_marks_every_pair(name, sizes, relation_config, nee
     assert len({one.id for examples in found for one in examples}) == sum(map(len, found))
     if data.none_label:
         share = sum(one.label == data.none_label for one in found[2]) / len(found[2])
-        assert 0.86 < share < 0.92  # 78.6% in TACRED's own test
+        # TACRED's own test has 78.6%.
+        assert share == pytest.approx(0.786, abs=1e-3) if name == "redocred_pairs_frequent" else 0.86 < share < 0.92
