@@ -79,7 +79,9 @@ class DocumentPairs:
         """All pairs with a relation, and of the others so many that they make up at most ``share``; order is kept."""
         unrelated = [example.id for example in examples if example.label == self.none_label]
         count = round((len(examples) - len(unrelated)) * share / (1.0 - share))
-        dropped = set(sorted(unrelated, key=lambda name: _draw([name]))[count:])
+        # A word before the id: limits elsewhere order examples by the digest of the id alone, and would otherwise take
+        # first what was kept here.
+        dropped = set(sorted(unrelated, key=lambda name: _draw(["unrelated", name]))[count:])
         return [example for example in examples if example.id not in dropped]
 
     def _pairs(self, row: Mapping[str, Any], sentence: int, name: str) -> Iterator[RelationExample]:

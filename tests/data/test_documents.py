@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 
 from data.documents import DocumentPairs
@@ -79,6 +81,13 @@ def test_a_share_thins_unrelated_pairs_alone(share, kept):
     found = labels("no_relation", none_share=share)
     assert sum(label == "no_relation" for label in found.values()) == kept and len(found) == kept + 2
     assert found.items() <= labels("no_relation").items()
+
+
+def test_a_share_survives_a_limit_that_orders_by_id():
+    rows = [{**ROW, "sents": [[*ROW["sents"][0], str(index)]]} for index in range(400)]
+    found = DocumentPairs(none_label="no", none_share=0.4).examples(rows, "dev")
+    limited = sorted(found, key=lambda one: hashlib.sha256(one.id.encode()).hexdigest())[:400]
+    assert sum(one.label == "no" for one in limited) / 400 == pytest.approx(0.4, abs=0.08)
 
 
 def test_faults_are_named():
