@@ -48,11 +48,11 @@ class DocumentPairs:
         if small:
             raise ValueError(f"data.reader.sentences must be at least 1 per split, got {small}; null takes all")
         unknown = sorted(set(relations or ()) - set(PROPERTIES.values()) - {none_label})
-        if unknown or relations is not None and not relations:
+        if unknown or (relations is not None and not relations):
             raise ValueError(f"data.reader.relations must be names in data/wikidata.py, got {unknown or 'none'}")
         if none_share is not None and not (none_label is not None and 0.0 < none_share < 1.0):
             raise ValueError(
-                f"data.reader.none_share must lie between 0 and 1, and needs a none_label; got {none_share}, {none_label!r}"
+                f"data.reader.none_share must lie between 0 and 1 (with a none_label), got {none_share} and {none_label!r}"
             )
         self.none_label = none_label
         self.sentences = dict(sentences or {})

@@ -5,7 +5,17 @@ import pytest
 from sweeps import definition, plan
 
 PLANNER = plan.Planner()
-NAMES = ["curve", "reorder", "hard_negatives", "main", "data_mix", "retriever", "context_length"]
+NAMES = [
+    "curve",
+    "reorder",
+    "hard_negatives",
+    "main",
+    "data_mix",
+    "retriever",
+    "context_length",
+    "data_scale",
+    "general_ability",
+]
 
 
 def cells(name, scale="tiny"):
@@ -49,6 +59,20 @@ def test_arms_take_equal_steps_over_equal_numbers_of_passages():
     assert {arm["trainer"]["max_epochs"] for arm in arms} == {1}
     assert plans["Direct"]["data"]["train"]["k"] == 0
     assert plans["Length only"]["data"]["train"]["negatives"] == {"random": 1.0}
+
+
+def test_the_data_scale_compares_equal_steps_and_plans_its_cost_from_its_questions():
+    made = {cell.row: cell for cell in cells("data_scale")}
+    steps = {
+        row: cell.config["data"]["train"]["questions"] * cell.config["trainer"]["max_epochs"]
+        for row, cell in made.items()
+        if row != "Prompting"
+    }
+    equal = ["600 questions, eight passes", "1200 questions, four passes", "2400 questions, two passes"]
+    assert {steps[row] for row in [*equal, "4800 questions, one pass"]} == {4800}
+    assert made["9600 questions, one pass"].config["data"]["cost"]["rows"] == 9600
+    weights = {cell.training for cell in cells("general_ability")} - {cell.training for cell in cells("main")}
+    assert not weights  # nothing is trained for it that longrag/main does not train
 
 
 def test_the_matched_control_differs_from_the_implicit_arm_by_its_passages_alone():
