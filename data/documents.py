@@ -51,9 +51,8 @@ class DocumentPairs:
         if unknown or (relations is not None and not relations):
             raise ValueError(f"data.reader.relations must be names in data/wikidata.py, got {unknown or 'none'}")
         if none_share is not None and not (none_label is not None and 0.0 < none_share < 1.0):
-            raise ValueError(
-                f"data.reader.none_share must lie between 0 and 1 (with a none_label), got {none_share} and {none_label!r}"
-            )
+            got = f"{none_share} with none_label {none_label!r}"
+            raise ValueError(f"data.reader.none_share must lie between 0 and 1 and needs a none_label, got {got}")
         self.none_label = none_label
         self.sentences = dict(sentences or {})
         self.relations = None if relations is None else frozenset(relations)
