@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sweeps.claims import ClaimResult
 from sweeps.renderers import wording
 from sweeps.renderers.curves import curves
 from sweeps.renderers.drawing import BAD, GOOD, GRID, INK, OPEN, PAPER, SOFT, broken, save, without_frame
@@ -15,6 +16,7 @@ from sweeps.table import Table
 # Shape and colour both tell the verdict.
 LOOKS = {"holds": ("o", GOOD), "fails": ("X", BAD), "undecided": ("s", OPEN)}
 _LABEL = 38  # characters of a label before it is broken
+_BETWEEN = 0.7  # inches between panels, for an axis and its name
 
 
 def write(table: Table, folder: Path) -> list[Path]:
@@ -28,7 +30,7 @@ def rows(table: Table) -> Figure | None:
     shown = [(name, cells[0]) for name, cells in zip(table.rows, table.cells, strict=True) if cells and cells[0].ours]
     if not shown:
         return None
-    figure, axes = _empty([f"{name} ({wording.seeds((cell,))})" for name, cell in shown])
+    figure, (axes,) = _empty([f"{name} ({wording.seeds((cell,))})" for name, cell in shown])
     for height, (_, cell) in enumerate(shown):
         if cell.ours:
             axes.plot([cell.ours.low, cell.ours.high], [height, height], color=INK, lw=2, solid_capstyle="round")
@@ -44,39 +46,52 @@ def rows(table: Table) -> Figure | None:
 
 
 def claims(table: Table) -> Figure | None:
-    """Forest plot: every claim's difference with its interval, against zero."""
-    shown = [result for result in table.claims if result.difference]
-    if not shown:
+    """Forest plot: every claim's difference with its interval, against zero; a panel for every score, in its unit."""
+    panels: dict[str, list[ClaimResult]] = {}
+    for result in table.claims:
+        if result.difference:
+            panels.setdefault(result.claim.column, []).append(result)
+    if not panels:
         return None
-    figure, axes = _empty([result.claim.text for result in shown])
-    axes.axvline(0, color=SOFT, lw=1.2, ls=(0, (3, 3)), zorder=0)
-    for height, result in enumerate(shown):
-        found, (marker, colour) = result.difference, LOOKS[result.verdict]
-        if found is None:
-            continue
-        axes.plot([found.low, found.high], [height, height], color=colour, lw=2, solid_capstyle="round")
-        axes.plot(found.value, height, marker, color=colour, ms=7)
-        for edge in (-result.claim.margin, result.claim.margin) if result.claim.margin else ():
-            axes.plot([edge, edge], [height - 0.3, height + 0.3], color=SOFT, lw=1.2)
-        said = wording.claim_text(result, wording.column_of(table, result.claim.column))
-        axes.annotate(f"{said.difference}  {said.verdict}", (1.02, height), xycoords=("axes fraction", "data"),
-                      va="center", color=colour, fontsize=9)
-    names = sorted({wording.heading(wording.column_of(table, result.claim.column)) for result in shown})
-    axes.set_xlabel(f"difference in {' or '.join(names)}, {table.level:.0%} interval")
-    axes.set_title(broken(f"{table.title}: claims", 48), loc="left", fontsize=11, fontweight="bold")
+    figure, drawn = _empty(*([result.claim.text for result in shown] for shown in panels.values()))
+    for axes, (column, shown) in zip(drawn, panels.items(), strict=True):
+        axes.axvline(0, color=SOFT, lw=1.2, ls=(0, (3, 3)), zorder=0)
+        for height, result in enumerate(shown):
+            _claim(axes, height, table, result)
+        heading = wording.heading(wording.column_of(table, column))
+        axes.set_xlabel(f"difference in {heading}, {table.level:.0%} interval")
+    drawn[0].set_title(broken(f"{table.title}: claims", 48), loc="left", fontsize=11, fontweight="bold")
     return figure
 
 
-def _empty(labels: list[str]) -> tuple[Figure, Axes]:
-    """Axes with one line per label, the first on top."""
-    shown = [broken(label, _LABEL) for label in labels]
-    lines = len(shown) * max(label.count("\n") + 1.35 for label in shown)  # rows are evenly spaced
-    figure = Figure(figsize=(7.2, 0.9 + 0.24 * lines))
-    axes = figure.add_subplot()
-    axes.set_yticks(range(len(labels)), shown)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x", color=GRID, lw=0.8)
-    axes.set_axisbelow(True)
-    without_frame(axes, "top", "right", "left")
-    return figure, axes
+def _claim(axes: Axes, height: int, table: Table, result: ClaimResult) -> None:
+    found, (marker, colour) = result.difference, LOOKS[result.verdict]
+    if found is None:
+        return
+    axes.plot([found.low, found.high], [height, height], color=colour, lw=2, solid_capstyle="round")
+    axes.plot(found.value, height, marker, color=colour, ms=7)
+    for edge in (-result.claim.margin, result.claim.margin) if result.claim.margin else ():
+        axes.plot([edge, edge], [height - 0.3, height + 0.3], color=SOFT, lw=1.2)
+    said = wording.claim_text(result, wording.column_of(table, result.claim.column))
+    axes.annotate(
+        f"{said.difference}  {said.verdict}", (1.02, height), xycoords=("axes fraction", "data"),
+        va="center", color=colour, fontsize=9,
+    )
+
+
+def _empty(*panels: list[str]) -> tuple[Figure, list[Axes]]:
+    """Axes above each other, each with one line per label, the first on top; lines have one height in all of them."""
+    broken_up = [[broken(label, _LABEL) for label in labels] for labels in panels]
+    line = 0.24 * max(label.count("\n") + 1.35 for labels in broken_up for label in labels)
+    heights = [line * len(labels) for labels in broken_up]
+    figure = Figure(figsize=(7.2, sum(heights) + 0.9 + _BETWEEN * (len(panels) - 1)))
+    spacing = {"height_ratios": heights, "hspace": _BETWEEN * len(panels) / sum(heights)}
+    drawn = figure.subplots(len(panels), squeeze=False, gridspec_kw=spacing)[:, 0]
+    for axes, labels in zip(drawn, broken_up, strict=True):
+        axes.set_yticks(range(len(labels)), labels)
+        axes.set_ylim(len(labels) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color=GRID, lw=0.8)
+        axes.set_axisbelow(True)
+        without_frame(axes, "top", "right", "left")
+    return figure, list(drawn)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.scoring import SCORES
-from sweeps.renderers import FORMATS, render, write_all
+from sweeps.renderers import FORMATS, figures, render, write_all
 from sweeps.renderers.wording import cell_text, claim_text, column_of, footnotes, number, p_value, signed
 from sweeps.table import Column, RowRuns, build_table
 from tests.sweeps.example_table import GOLDEN, LABELLED, example_table, golden_texts, rows
@@ -117,6 +117,21 @@ def test_a_table_without_results_is_shown():
     for style in FORMATS:
         assert isinstance(render(empty, style), str)
     assert "papergrid sweep" in render(empty, "terminal")
+
+
+def test_claims_on_scores_of_different_units_have_panels_of_their_own(table):
+    half = len(table.claims) // 2
+    mixed = [
+        replace(result, claim=replace(result.claim, column="accuracy" if index < half else "invalid_rate"))
+        for index, result in enumerate(table.claims)
+        if result.difference
+    ]
+    drawn = figures.claims(replace(table, claims=tuple(mixed))).axes
+    assert [axes.get_xlabel().split(",")[0].split(" (")[0] for axes in drawn] == [
+        "difference in accuracy",
+        "difference in invalid_rate",
+    ]
+    assert sum(len(axes.get_yticks()) for axes in drawn) == len(mixed) > 1
 
 
 def test_a_table_without_results_has_no_figures(tmp_path):
