@@ -12,6 +12,7 @@ from sweeps import definition as definitions
 from sweeps.display import say
 from sweeps.errors import UserError
 from sweeps.ledger import Ledger, digests
+from sweeps.signature import hash_of
 from sweeps.stages import write_atomically
 from sweeps.table import Claim, Published, RowRuns, Table, build_table
 
@@ -55,7 +56,9 @@ def write_table(selection: Selection) -> int:
         *write_value_curves(examples, folder),
     ]
     figures = digests(folder, sorted(path.name for path in drawn))
-    write_atomically(folder / "receipt.json", json.dumps({**written, "figures": figures}, indent=1))
+    receipt = json.loads(json.dumps({**written, "figures": figures}))
+    # Its own digest covers what no number depends on, such as the command.
+    write_atomically(folder / "receipt.json", json.dumps({**receipt, "digest": hash_of(receipt)}, indent=1))
     say(f"files: {folder}/table.md, .tex, .csv, .html and figures")
     if selection.definition.full:
         say(f"this is a cut-down grid; the full table: {selection.definition.full}")

@@ -78,7 +78,7 @@ def test_tuning_uses_dev_and_a_seed_of_its_own():
         setting = dpo["method"]["loss"]["beta"], dpo["model"]["optimiser"]["learning_rate"]
         grids.setdefault(cell.needs[1], set()).add(setting)
     (offered,) = {frozenset(settings) for settings in grids.values()}
-    assert len(grids) == 5 and len(offered) == 9, "every SFT policy is given the same choice"
+    assert len(grids) == 5 and len(offered) == 16, "every SFT policy is given the same choice"
     used = [cell for cell in cells("learning_rate") if "tuned DPO" in cell.row]
     assert len(used) == 5
     for cell in used:
