@@ -81,10 +81,10 @@ def table_faults(folder: Path, outputs: Path) -> Iterator[str]:
     """What is wrong with a written table: files that differ from what the runs it names give now."""
     from sweeps.report import rebuild
 
-    receipt = read_json(folder / "receipt.json")
-    if receipt.pop("digest", None) != hash_of(receipt):
-        yield "receipt.json has changed since it was written"
     try:
+        receipt = read_json(folder / "receipt.json")
+        if receipt.pop("digest", None) != hash_of(receipt):
+            yield "receipt.json has changed since it was written"
         rebuilt = rebuild(receipt, outputs)
     except (OSError, ValueError, KeyError, UserError) as error:
         yield f"it cannot be built again from its runs ({type(error).__name__}: {str(error).splitlines()[0]})"
