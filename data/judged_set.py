@@ -5,7 +5,6 @@ Without a judge the responses are written and measured, and no win is reported: 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from data.chat_judge import ChatJudge
 from data.item_data import ItemData
 from data.length_control import length_controlled
 from data.records.texts import Completion, Demonstration
+from data.resumed_lines import read_lines, resume_lines
 from data.sources import digest_of, read_rows
 
 _FILE = "judgements.jsonl"
@@ -104,20 +104,12 @@ class JudgedSet(ItemData):
             "texts": digest_of([[item.prompt, response, item.response] for item, response in asked]),
         }
 
+        def judge(number: int) -> float:
+            item, response = asked[number]
+            return self.judge.preference(item.prompt, response, item.response)
+
         def build(folder: Path) -> None:
-            path = folder / _FILE
-            with path.open("a+b") as stream:
-                stream.seek(0)
-                # What was interrupted may end inside a line.
-                whole, newline, _ = stream.read().rpartition(b"\n")
-                stream.truncate(len(whole) + len(newline))
-                for number in range(whole.count(b"\n") + len(newline), len(asked)):
-                    item, response = asked[number]
-                    win = self.judge.preference(item.prompt, response, item.response)
-                    stream.write(f"{json.dumps(win)}\n".encode())
-                    stream.flush()
-                    if self._progress is not None:
-                        self._progress(number + 1, len(asked))
+            resume_lines(folder / _FILE, len(asked), judge, self._progress)
 
         path = self._stages.get("judgements", key, build) / _FILE
-        return [float(json.loads(line)) for line in path.read_text().splitlines()]
+        return [float(win) for win in read_lines(path)]

@@ -7,13 +7,16 @@ passages belong to the evaluation: changing them trains nothing anew.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import pandas as pd
 
 from data.answers import has_answer, measure
 from data.artifacts import Stages, TemporaryStages
+from data.chat_teacher import ChatTeacher, citation_scores, read_reasoning
 from data.context import Context, Render, Showing
 from data.corpora import Corpus
 from data.item_data import ItemData
@@ -23,7 +26,11 @@ from data.records.passages import Passage, RagExample
 from data.records.readings import ReadingItem
 from data.records.texts import Completion
 from data.relations import subset
+from data.resumed_lines import read_lines, resume_lines
 from data.retrieval.base import Progress, Retriever
+from data.sources import digest_of
+
+_LABELS = "replies.jsonl"
 
 
 class Questions(Protocol):
@@ -175,8 +182,11 @@ class QuestionRag(ItemData):
         prompt: how all of it is spelt.
         batch_size: rows of a training step.
         seed: order of the training rows.
+        teacher: writes the reasoning that training responses begin with, and that responses are expected to have;
+            ``None``: responses are answers alone.
 
     Attributes:
+        rejected: training questions whose label was rejected, by reason; known once the items have been asked for.
         collate, start_step: see ``ItemData``; ``count_tokens`` is for budgets.
     """
 
@@ -189,19 +199,22 @@ class QuestionRag(ItemData):
         prompt: QuestionPrompt,
         batch_size: int,
         seed: int,
+        teacher: ChatTeacher | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"data.batch_size must be at least 1, got {batch_size}")
         self.name = name
         self.plans = {"train": train, "test": test}
-        self.prompt = prompt
+        self.prompt, self.teacher = prompt, teacher
+        self.rejected: dict[str, int] = {}
         self.batch_size, self.seed = int(batch_size), int(seed)
         self._stages: Stages | None = None
+        self._progress: Progress | None = None
         self._contexts: dict[str, list[Context]] = {}
 
     def prepare(self, stages: Stages, progress: Progress | None = None) -> None:
-        """Remember where shared products live."""
-        self._stages = stages
+        """Remember where shared products live; labels of a teacher are one: none is paid for twice."""
+        self._stages, self._progress = stages, progress
 
     def contexts(self, split: str) -> list[Context]:
         """Contexts of "train" or "test"; ``ValueError`` for another split."""
@@ -221,11 +234,39 @@ class QuestionRag(ItemData):
         if not found:
             raise ValueError(f"no {split} question has its gold passages in its context: raise k, or set absent=keep")
         chosen = {example.id for example in subset([one.example for one in found], limit)}
-        return [
-            ReadingItem(one.id, self.prompt(one.question, one.passages), one.answers[0])
-            for one in (context.example for context in found)
-            if one.id in chosen
-        ]
+        examples = [context.example for context in found if context.example.id in chosen]
+        if split == "train" and self.teacher is not None:
+            return self._reasoned(self.teacher, examples)
+        return [ReadingItem(one.id, self.prompt(one.question, one.passages), one.answers[0]) for one in examples]
+
+    def _reasoned(self, teacher: ChatTeacher, examples: Sequence[RagExample]) -> list[ReadingItem]:
+        """Training rows with the teacher's labels; those that were rejected are left out and counted."""
+        prompts = [self.prompt(one.question, one.passages) for one in examples]
+        key = {
+            "teacher": teacher.identity,
+            "texts": digest_of([[prompt, one.answers[0]] for prompt, one in zip(prompts, examples, strict=True)]),
+        }
+
+        def build(folder: Path) -> None:
+            def ask(number: int) -> str:
+                return teacher.reply(prompts[number], examples[number].answers[0])
+
+            resume_lines(folder / _LABELS, len(examples), ask, self._progress)
+
+        self._stages = self._stages or TemporaryStages()
+        replies = read_lines(self._stages.get("teacher_labels", key, build) / _LABELS)
+        made, rejected = [], Counter[str]()
+        for reply, prompt, example in zip(replies, prompts, examples, strict=True):
+            label, fault = teacher.label(str(reply), example)
+            if fault:
+                rejected[fault] += 1
+            else:
+                made.append(ReadingItem(example.id, prompt, label))
+        self.rejected = dict(rejected)
+        if not made:
+            told = ", ".join(f"{fault}: {count}" for fault, count in rejected.items())
+            raise ValueError(f"the teacher {teacher.model} wrote no label that can be used ({told}): take another one")
+        return made
 
     def item_length(self) -> Callable[[ReadingItem], int]:
         """Rows of like length share a batch."""
@@ -236,21 +277,27 @@ class QuestionRag(ItemData):
         contexts = {one.example.id: one for one in self.contexts("test")}
         rows = []
         for completion in completions:
-            row = judged_text(completion.response, contexts[completion.example_id])
+            row = judged_text(completion.response, contexts[completion.example_id], reasoned=self.teacher is not None)
             rows.append({**row, "response_tokens": completion.tokens, "finished": float(completion.finished)})
         return pd.DataFrame(rows)
 
 
-def judged_text(response: str, context: Context) -> dict[str, Any]:
+def judged_text(response: str, context: Context, *, reasoned: bool = False) -> dict[str, Any]:
     """One row of an examples frame.
 
     Only the first line with text counts as the answer: readers that nobody taught to stop go on with questions of
     their own, and containment would reward them for it. "Right" is ``answer_contained`` of ``data.answers``. What is
     wrong stands in a shown passage (``error_other_passage``) or in none (``error_not_in_context``), or nothing was
     said (``error_malformed``).
+
+    Of a reasoned response the answer is what follows its last ``Answer:``, the first line where that is missing;
+    ``citation_precision`` and ``citation_recall`` compare the cited passages with the gold ones that were shown.
     """
     example = context.example
     said = next((line.strip() for line in response.splitlines() if line.strip()), "")
+    reasoning = read_reasoning(response) if reasoned else None
+    if reasoning is not None and reasoning.answer is not None:
+        said = reasoning.answer
     scores = measure(said, example.answers)
     right = scores["answer_contained"]
     shown = {passage.id for passage in example.passages}
@@ -267,6 +314,8 @@ def judged_text(response: str, context: Context) -> dict[str, Any]:
     row["error_malformed"] = float(not right and not said)
     row["passages"] = len(shown)
     row["dropped_passages"], row["gold_dropped"] = context.dropped, float(context.gold_dropped)
+    if reasoning is not None:
+        row["citation_precision"], row["citation_recall"] = citation_scores(reasoning.cited, example)
     return row
 
 

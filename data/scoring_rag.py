@@ -32,11 +32,13 @@ RAG_SCORES: tuple[Score, ...] = (
     mean_of("right_given_no_gold"),
     *(mean_of(name, higher_is_better=False) for name in ERRORS),
     mean_of("quote_is_gold"),
+    mean_of("citation_precision"),
+    mean_of("citation_recall"),
     mean_of("passages", percent=False),
     mean_of("dropped_passages", percent=False, higher_is_better=False),
     mean_of("gold_dropped", higher_is_better=False),
 )
-"""Columns of ``FactRag.frame``; exact match and token F1 are of ``column_scores``."""
+"""Columns of ``FactRag.frame`` and ``QuestionRag.frame``; exact match and token F1 are of ``column_scores``."""
 
 
 def judged(response: str, context: Context, values: Collection[str], *, marks: tuple[str, str]) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 import json
 import math
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -12,34 +10,7 @@ from data.artifacts import TemporaryStages
 from data.chat_judge import ChatJudge
 from data.judged_set import JudgedSet
 from data.records.texts import Completion
-
-
-class Endpoint:
-    """Speaks chat completions on loopback; ``reply`` makes (status, body) of a request."""
-
-    def __init__(self):
-        self.asked, self.keys = [], []
-        self.reply = lambda body: (200, letter("m"))
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.asked.append((self.path, body))
-                outer.keys.append(self.headers.get("Authorization"))
-                status, content = outer.reply(body)
-                data = content if isinstance(content, bytes) else json.dumps(content).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_port}/v1"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+from tests.data.chat_stub import chat_endpoint
 
 
 def letter(said, **shares):
@@ -53,11 +24,8 @@ def letter(said, **shares):
 
 @pytest.fixture
 def endpoint(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    made = Endpoint()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with chat_endpoint(monkeypatch, letter("m")) as made:
+        yield made
 
 
 def judge_at(address, **options):
