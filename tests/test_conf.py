@@ -41,6 +41,7 @@ GOES_WITH = {
     **{("data", name): ("evaluation=rag", "method=rag_sft") for name in FACT_SETS},
     ("evaluation", "questions"): ("method=rag_sft", "data=real_questions"),
     ("data", "real_questions"): ("evaluation=questions", "method=rag_sft"),
+    ("data", "real_questions_reasoning"): ("evaluation=questions", "method=rag_sft_reasoning"),
     ("method", "rag_endpoint"): ("evaluation=questions", "data=real_questions"),
     ("evaluation", "policy"): ("method=grpo", "model=tiny_decoder", "data=countdown"),
     **{
