@@ -186,7 +186,7 @@ def companions(name):
     """What a data config refers to beside itself."""
     if name.startswith("facts"):
         return ("+evaluation=rag",)
-    if name == "real_questions":
+    if name.startswith("real_questions"):
         return ("+evaluation=questions",)
     if name in ("alpaca_demo", "llmbar", "pandalm", "persona", "qa_feedback"):
         return ("+pairs={longest: 600, test_items: 200, demonstrations: null, train_pairs: 400}",)
