@@ -80,3 +80,20 @@ class ChatEndpoint:
             f"{self.name} at {self.address} gave no answer after {attempt + 1} tries ({reason}): check address, key "
             "and model name"
         )
+
+
+def endpoint_at(name: str, address: str | None, **options: Any) -> ChatEndpoint | None:
+    """The endpoint at an address; ``None`` without one: off. Options are those of ``ChatEndpoint``."""
+    return None if address is None else ChatEndpoint(name, address, **options)
+
+
+def filled(template: str, **texts: str) -> str:
+    """A template with each ``{name}`` replaced once by its text.
+
+    Not ``format``: texts have braces of their own. From the last place to the first: no text can hold a place that is
+    still to be filled, so texts are given in the reverse order of their places.
+    """
+    for name, text in texts.items():
+        before, _, after = template.partition(f"{{{name}}}")
+        template = before + text + after
+    return template

@@ -12,7 +12,7 @@ import json
 import math
 from typing import Any
 
-from data.chat_endpoint import ChatEndpoint
+from data.chat_endpoint import endpoint_at, filled
 from data.sources import digest_of
 
 _QUESTION = """Two assistants answered the same instruction. Decide which answer you would rather have received.
@@ -56,12 +56,8 @@ class ChatJudge:
         timeout: float = 60.0,
     ) -> None:
         self.model, self.both_orders = model, bool(both_orders)
-        self.endpoint = (
-            None
-            if address is None
-            else ChatEndpoint(
-                "the judge", address, key_variable=key_variable, attempts=attempts, pause=pause, timeout=timeout
-            )
+        self.endpoint = endpoint_at(
+            "the judge", address, key_variable=key_variable, attempts=attempts, pause=pause, timeout=timeout
         )
 
     @property
@@ -86,12 +82,7 @@ class ChatJudge:
         return sum(found) / len(found)
 
     def _share_of_first(self, instruction: str, first: str, second: str) -> float:
-        # Not format(): texts have braces of their own. From the last place to the first: no text can hold a place that
-        # is still to be filled.
-        question = _QUESTION
-        for name, text in (("{second}", second), ("{first}", first), ("{instruction}", instruction)):
-            before, _, after = question.partition(name)
-            question = before + text + after
+        question = filled(_QUESTION, second=second, first=first, instruction=instruction)
         assert self.endpoint is not None
         reply = self.endpoint.ask(
             {

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from data.answers import has_answer
-from data.chat_endpoint import ChatEndpoint
+from data.chat_endpoint import endpoint_at, filled
 from data.records.passages import RagExample
 from data.sources import digest_of
 
@@ -93,12 +93,8 @@ class ChatTeacher:
         if max_tokens < 1:
             raise ValueError(f"data.teacher.max_tokens must be at least 1, got {max_tokens}")
         self.model, self.sees_answer, self.max_tokens = model, bool(sees_answer), int(max_tokens)
-        self.endpoint = (
-            None
-            if address is None
-            else ChatEndpoint(
-                "the teacher", address, key_variable=key_variable, attempts=attempts, pause=pause, timeout=timeout
-            )
+        self.endpoint = endpoint_at(
+            "the teacher", address, key_variable=key_variable, attempts=attempts, pause=pause, timeout=timeout
         )
 
     @property
@@ -121,13 +117,8 @@ class ChatTeacher:
             raise ValueError(
                 "there is no teacher: give its address, such as data.teacher.address=http://localhost:8000/v1"
             )
-        # Not format(): texts have braces of their own. From the last place to the first: no text can hold a place that
-        # is still to be filled.
-        question = _ASKED
-        shown = _SHOWN.replace("{answer}", answer) if self.sees_answer else ""
-        for name, text in (("{shown}", shown), ("{prompt}", prompt)):
-            before, _, after = question.partition(name)
-            question = before + text + after
+        shown = filled(_SHOWN, answer=answer) if self.sees_answer else ""
+        question = filled(_ASKED, shown=shown, prompt=prompt)
         reply = self.endpoint.ask(
             {
                 "model": self.model,

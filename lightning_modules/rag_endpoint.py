@@ -11,7 +11,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from data.chat_endpoint import ChatEndpoint
+from data.chat_endpoint import endpoint_at
 from data.records.readings import ReadingItem
 from data.records.texts import Completion
 from lightning_modules.base import Progress
@@ -57,17 +57,8 @@ class RagEndpoint:
             )
         if not temperature >= 0:
             raise ValueError(f"method.temperature must be at least 0, got {temperature}")
-        self.endpoint = (
-            None
-            if address is None
-            else ChatEndpoint(
-                "the endpoint",
-                address,
-                key_variable=key_variable,
-                attempts=retries + 1,
-                pause=wait,
-                timeout=timeout,
-            )
+        self.endpoint = endpoint_at(
+            "the endpoint", address, key_variable=key_variable, attempts=retries + 1, pause=wait, timeout=timeout
         )
         self.served = served
         self.max_tokens = int(max_tokens)
