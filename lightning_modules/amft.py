@@ -33,7 +33,8 @@ class Amft(Mixer):
         meta_gradient: "none"; "old": utility's gradient and both losses' at the same weights (cheap); "new": utility at
             the weights after the step whose derivative by mu is taken (exact for one step, with ``preconditioner`` to
             match the optimiser); "trailing": as "new", with the steps before it, forgotten at ``tangent_decay`` and
-            without curvature.
+            without curvature; "forward": forward mode, "trailing" with the Hessian of every step (for SGD exact at
+            ``tangent_decay=1``; of Adam it leaves out that moments remember earlier gradients).
         meta_scale: "cosine": of utility's gradient and d(weights)/d(mu), free of scale; "raw": their product, AMFT Eq.
             5.
         meta_lr: rate of the meta-gradient; about 0.2 for cosines.
@@ -53,7 +54,7 @@ class Amft(Mixer):
         mu_init: float = 0.5,
         mu_min: float = 0.05,
         mu_max: float = 0.95,
-        meta_gradient: Literal["none", "old", "new", "trailing"] = "trailing",
+        meta_gradient: Literal["none", "old", "new", "trailing", "forward"] = "trailing",
         meta_scale: Literal["cosine", "raw"] = "cosine",
         meta_lr: float = 0.2,
         meta_every: int = 3,
@@ -67,7 +68,7 @@ class Amft(Mixer):
     ) -> None:
         super().__init__()
         for name, given, offered in (
-            ("meta_gradient", meta_gradient, ("none", "old", "new", "trailing")),
+            ("meta_gradient", meta_gradient, ("none", "old", "new", "trailing", "forward")),
             ("meta_scale", meta_scale, ("cosine", "raw")),
             ("preconditioner", preconditioner, ("none", "adam", "adam_exact")),
             ("entropy_sign", entropy_sign, ("prose", "eq6")),
@@ -81,9 +82,9 @@ class Amft(Mixer):
                 "mixer.meta_every and validation_prompts must be at least 1 and validation_rollouts at least 2, got "
                 f"{meta_every}, {validation_prompts} and {validation_rollouts}"
             )
-        if meta_lr < 0 or entropy_lr < 0 or not 0 <= tangent_decay < 1:
+        if meta_lr < 0 or entropy_lr < 0 or not 0 <= tangent_decay <= 1:
             raise ValueError(
-                "mixer.meta_lr and entropy_lr must be at least 0 and tangent_decay in [0, 1), got "
+                "mixer.meta_lr and entropy_lr must be at least 0 and tangent_decay in [0, 1], got "
                 f"{meta_lr}, {entropy_lr} and {tangent_decay}"
             )
         self.mu = float(mu_init)
@@ -94,6 +95,8 @@ class Amft(Mixer):
         self.entropy_lr, self.entropy_sign = float(entropy_lr), entropy_sign
         self.target_entropy = target_entropy
         self.tangent: list[Tensor] | None = None
+        self.curvature = meta_gradient == "forward"
+        self._curved: Sequence[Tensor] | None = None
         self.travelled = (0.0, 0.0)
 
     def wants(self, step: int, total: int) -> Wants:
@@ -124,6 +127,8 @@ class Amft(Mixer):
             **self.bounds,
         )
         self.mu = moved.mu
+        if self.curvature and self.tangent is not None:
+            self._curved = signals.hessian_product(self.mu, 1.0 - self.mu, self.tangent)
         meta, entropy = self.travelled
         self.travelled = (meta + moved.meta_increment, entropy + moved.entropy_increment)
         metrics |= {
@@ -136,14 +141,20 @@ class Amft(Mixer):
 
     def after_step(self, signals: Signals, weights: Weights, clip_factor: float, adam: AdamView) -> None:
         """Keeps d(weights)/d(mu) of the step that was just made."""
-        if self.meta_gradient not in ("new", "trailing"):
+        if self.meta_gradient not in ("new", "trailing", "forward"):
             return
         sft, rl = _both(signals)
         blended = [clip_factor * (weights.sft * s + weights.rl * r) for s, r in zip(sft, rl, strict=True)]
         scale = self._scale(adam, blended, clip_factor)
         made = mu_tangent(sft, rl, step_size=adam.learning_rate, preconditioner=scale)
-        if self.meta_gradient == "trailing" and self.tangent is not None:
-            made = accumulate_tangent(self.tangent, made, decay=self.tangent_decay)
+        if self.meta_gradient != "new" and self.tangent is not None:
+            curved = self._curved
+            if curved is not None and scale is not None:
+                curved = [factor * product for factor, product in zip(scale, curved, strict=True)]
+            made = accumulate_tangent(
+                self.tangent, made, decay=self.tangent_decay, step_size=adam.learning_rate, hessian_products=curved
+            )
+        self._curved = None
         self.tangent = made
 
     def state(self) -> dict[str, Any]:

@@ -80,6 +80,8 @@ class Signals(NamedTuple):
         sft_grads, rl_grads: of the two losses, one tensor per trained parameter; ``None`` for a loss that is not there.
         utility_gradient: samples fresh answers to held-out problems and gives the gradient of their mean reward, to be
             raised, at the present weights, from the number of problems and the rollouts of each. Costs what it costs.
+        hessian_product: of the losses, weighted by the two numbers given, with one tensor per trained parameter, at the
+            weights before the step; only for mixers that say ``curvature``. Counted like a second pass with gradients.
         adam: the optimiser as it is before this step; ``None`` before its first.
     """
 
@@ -92,6 +94,7 @@ class Signals(NamedTuple):
     sft_grads: Sequence[Tensor] | None
     rl_grads: Sequence[Tensor] | None
     utility_gradient: Callable[[int, int], Sequence[Tensor]]
+    hessian_product: Callable[[float, float, Sequence[Tensor]], Sequence[Tensor]]
     adam: AdamView | None
 
 
@@ -110,11 +113,13 @@ class Mixer:
         rl: makes the reward loss; set before the first step, GRPO until then.
         seed: of the training; set before its first step, for mixers that draw.
         replays: whether it takes over the mu of the training that it starts from, and that training's own start.
+        curvature: whether it asks for Hessian products.
         joins_groups: whether demonstrations join the groups of rollouts, so that advantages must be relative to them.
     """
 
     replays = False
     joins_groups = False
+    curvature = False
 
     def __init__(self) -> None:
         self.rl: RlTerm = GroupRelative()

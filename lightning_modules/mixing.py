@@ -7,6 +7,7 @@ weights, so that mu may depend on them and a third backward pass is not needed.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
@@ -17,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from data.records.episodes import Answers
 from data.records.texts import Demonstration
@@ -92,6 +94,8 @@ class Mixing(GridModule):
         for name, value in (("samples", samples), ("rollout_tokens", rollout_tokens), ("micro_batch", micro_batch)):
             if value is not None and value < 1:
                 raise ValueError(f"method.{name} must be at least 1, got {value}")
+        if mixer.curvature and micro_batch is not None:
+            raise ValueError("a mixer that asks for curvature needs whole graphs: set method.micro_batch=null")
         self.micro_batch = micro_batch
         self.probe = checked_probe(probe)
         if kl < 0 or kl_estimator not in ("k2", "k3"):
@@ -113,6 +117,7 @@ class Mixing(GridModule):
         self._pieces: list[Scored] = []
         self._made: tuple[Signals, Weights] | None = None
         self._clip: float | None = None
+        self._step_read = 0
 
     def attach(self, data: Any) -> None:
         """Build the model; random weights follow from the seed."""
@@ -130,9 +135,14 @@ class Mixing(GridModule):
         self.step_metrics.clear()  # what this step has not is not logged from an earlier one
         self._pieces.clear()
         self._probe()
-        material = self._material(batch)
-        sft_grads, sft_loss = self._gradient(self.mixer.sft_loss, material, material.demonstrated is not None)
-        rl_grads, rl_loss = self._gradient(self._rl_loss, material, material.rolled is not None)
+        # The fused kernels of attention have no second derivative.
+        with sdpa_kernel(SDPBackend.MATH) if self.mixer.curvature else contextlib.nullcontext():
+            before = self.ledger.trained
+            material = self._material(batch)
+            self._step_read = self.ledger.trained - before
+        sft_loss = self.mixer.sft_loss(material) if material.demonstrated is not None else None
+        rl_loss = self._rl_loss(material) if material.rolled is not None else None
+        sft_grads, rl_grads = self._gradient(sft_loss), self._gradient(rl_loss)
         rolled = material.rolled
         signals = Signals(
             step=material.step,
@@ -144,11 +154,12 @@ class Mixing(GridModule):
             sft_grads=sft_grads,
             rl_grads=rl_grads,
             utility_gradient=self._utility_gradient,
+            hessian_product=lambda sft, rl, vector: self._hessian_product([(sft, sft_loss), (rl, rl_loss)], vector),
             adam=self._adam(),
         )
         weights = self.mixer.weights(signals)
         self._made = (signals, weights)
-        self._note(signals, weights, sft_loss, rl_loss)
+        self._note(signals, weights, *(None if loss is None else loss.item() for loss in (sft_loss, rl_loss)))
         parts = [(weights.sft, sft_grads), (weights.rl, rl_grads)]
         mixed = [torch.zeros_like(parameter) for parameter in self._tuned()]
         for weight, grads in parts:
@@ -341,15 +352,26 @@ class Mixing(GridModule):
             self.ledger = self.ledger._replace(read=self.ledger.read + read)  # it is read once more
         return found
 
-    def _gradient(self, loss: Any, material: Material, wanted: bool) -> tuple[list[Tensor] | None, float | None]:
-        if not wanted:
-            return None, None
-        value = loss(material)
-        if not torch.isfinite(value):
+    def _gradient(self, loss: Tensor | None) -> list[Tensor] | None:
+        if loss is None:
+            return None
+        if not torch.isfinite(loss):
             raise NonFiniteLossError(
-                f"a loss is {value.item()} at step {self.global_step}: lower the learning rate or clip gradients"
+                f"a loss is {loss.item()} at step {self.global_step}: lower the learning rate or clip gradients"
             )
-        return gradients(self.network, value, self._tuned(), self._pieces), value.item()
+        return gradients(self.network, loss, self._tuned(), self._pieces)
+
+    def _hessian_product(
+        self, weighted: Sequence[tuple[float, Tensor | None]], vector: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Of the weighted losses of this step at the present weights; differentiates their gradient once more."""
+        tuned = self._tuned()
+        losses = [weight * loss for weight, loss in weighted if loss is not None]
+        first = torch.autograd.grad(torch.stack(losses).sum(), tuned, create_graph=True, materialize_grads=True)
+        slope = torch.stack([(grad * part).sum() for grad, part in zip(first, vector, strict=True)]).sum()
+        found = torch.autograd.grad(slope, tuned, retain_graph=True, materialize_grads=True)
+        self.ledger = self.ledger._replace(trained=self.ledger.trained + self._step_read)  # as much as once more
+        return list(found)
 
     def _utility_gradient(self, prompts: int, copies: int) -> list[Tensor]:
         """Gradient of the mean reward on held-out problems: score function, leave-one-out baseline, fresh rollouts."""

@@ -11,6 +11,7 @@ from data.artifacts import Stages
 from data.item_data import ItemData
 from data.records.episodes import Problem
 from data.records.texts import Completion, Demonstration
+from data.worlds.seeding import generator
 from data.worlds.skills import EVEN, SKILLS, SkillWorld
 
 
@@ -24,6 +25,9 @@ class SkillData(ItemData):
         train_size: training problems.
         test_size: test problems, the skills in turn, the same for every mix.
         mix: share of each skill among the training problems; a skill that is left out has none.
+        careless: share of the training items that carry the answer to another problem of their skill. Who learns from
+            such texts knows more than a sample of theirs shows, as a pretrained model does, and better texts or
+            preferences can bring it out.
         facts, lexicon, arithmetic, world_seed: see ``SkillWorld``.
 
     Attributes:
@@ -39,6 +43,7 @@ class SkillData(ItemData):
         test_size: int,
         name: str = "skills",
         mix: Mapping[str, float] = EVEN,
+        careless: float = 0.0,
         facts: int = 200,
         lexicon: int = 120,
         arithmetic: Mapping[str, float] | None = None,
@@ -47,8 +52,11 @@ class SkillData(ItemData):
         for key, value in (("batch_size", batch_size), ("train_size", train_size), ("test_size", test_size)):
             if value < 1:
                 raise ValueError(f"data.{key} must be at least 1, got {value}")
+        if not 0 <= careless < 1:
+            raise ValueError(f"data.careless must be at least 0 and below 1, got {careless}")
         self.name = name
         self.seed = int(seed)
+        self.careless = float(careless)
         self.batch_size = int(batch_size)
         self.train_size = int(train_size)
         self.test_size = int(test_size)
@@ -74,7 +82,21 @@ class SkillData(ItemData):
 
     def items(self, split: str, limit: int | None = None) -> Sequence[Any]:
         """Demonstrations of a split; with ``limit`` the first so many, which hold the skills in equal parts."""
-        return [Demonstration(one.id, one.prompt, one.answer) for one in self.problems(split)[:limit]]
+        problems = self.problems(split)
+        answers = [one.answer for one in problems]
+        if split == "train" and self.careless:
+            answers = self._careless(problems)
+        return [
+            Demonstration(one.id, one.prompt, answer)
+            for one, answer in zip(problems[:limit], answers[:limit], strict=True)
+        ]
+
+    def _careless(self, problems: Sequence[Problem]) -> list[str]:
+        rng = generator(self.world.seed, "skills", "careless")
+        others: dict[str, list[str]] = {}
+        for one in problems:
+            others.setdefault(one.task, []).append(one.answer)
+        return [rng.choice(others[one.task]) if rng.random() < self.careless else one.answer for one in problems]
 
     def item_length(self) -> Callable[[Any], int] | None:
         """Characters of the prompt."""

@@ -119,9 +119,35 @@ def test_amft_keeps_the_derivative_of_the_step_that_was_made_and_clipped():
     assert mixer.tangent[0].item() == pytest.approx(-0.1 * (1.0 - 10.0))
 
 
+def test_forward_mode_carries_the_tangent_through_the_curvature_of_each_step():
+    """Two steps of SGD on mu (w - 1)^2 + (1 - mu) (w + 1)^2 / 2, whose curvature is mu 2 + (1 - mu)."""
+    rate, mu, place = 0.1, 0.5, torch.tensor([3.0])
+    curvature = 2 * mu + (1 - mu)
+    mixer = Amft(meta_gradient="forward", preconditioner="none", tangent_decay=1.0, mu_init=mu, entropy_lr=0.0)
+    wanted = torch.zeros(1)
+    for step in range(2):
+        sft, rl = 2 * (place - 1), place + 1
+        wanted = (1 - rate * curvature) * wanted + rate * (rl - sft)
+        now = signals(sft=[sft], rl=[rl])._replace(
+            step=step + 1, hessian_product=lambda s, r, vector: [(2 * s + r) * part for part in vector]
+        )
+        mixer.after_step(now, mixer.weights(now), 1.0, AdamView([], [], step + 1, rate, (0.9, 0.99), 1e-8))
+        place = place - rate * (mu * sft + (1 - mu) * rl)
+    assert mixer.tangent[0].item() == pytest.approx(wanted.item())
+
+    # d(w after both steps)/d(mu) by a difference
+    def after(weight):
+        w = 3.0
+        for _ in range(2):
+            w -= rate * (weight * 2 * (w - 1) + (1 - weight) * (w + 1))
+        return w
+
+    assert wanted.item() == pytest.approx((after(mu + 1e-4) - after(mu - 1e-4)) / 2e-4, rel=1e-4)
+
+
 def signals(rewards=None, sft=None, rl=None):
     items = [Demonstration(f"p{index}", "", "") for index in range(0 if rewards is None else len(rewards))]
-    return Signals(0, 10, 0, items, ENTROPY, rewards, sft, rl, lambda *_: [], None)
+    return Signals(0, 10, 0, items, ENTROPY, rewards, sft, rl, lambda *_: [], lambda *_: [], None)
 
 
 def test_relift_imitates_the_problems_that_failed_once_there_are_enough():

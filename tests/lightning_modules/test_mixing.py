@@ -18,6 +18,7 @@ from lightning_modules.mixing import Mixing
 from lightning_modules.networks.tiny_model import TinyModel
 from lightning_modules.rivals import Chord, Hpt, Luffy, Relift, Sasr, Srft
 from lightning_modules.rl_terms import Ppo, Rolled
+from lightning_modules.rollouts import demonstrated, score
 
 WORLD = Countdown(seed=0, highest_rank=5, cap=4, lowest_target=1, highest_target=9, largest=20)
 MIXERS = {
@@ -28,6 +29,8 @@ MIXERS = {
     "amft_new": lambda: Amft(meta_every=1, validation_prompts=8, validation_rollouts=2, meta_gradient="new"),
     "amft_old": lambda: Amft(meta_every=1, validation_prompts=8, validation_rollouts=2, meta_gradient="old",
                              preconditioner="adam_exact"),
+    "amft_forward": lambda: Amft(meta_every=1, validation_prompts=8, validation_rollouts=2, meta_gradient="forward",
+                                 tangent_decay=1.0),
 }  # fmt: skip
 
 
@@ -82,6 +85,42 @@ def test_every_mixer_trains_and_resumes_in_the_same_bits(name, tmp_path):
     assert (whole.ledger, whole.mus) == (again.ledger, again.mus) and len(whole.mus) == 4
     started = module(MIXERS[name]()).network.state_dict()
     assert any(not torch.equal(first[key], started[key]) for key in first)
+
+
+def test_the_hessian_product_is_the_change_of_the_blended_gradient(tmp_path):
+    found = {}
+
+    class Curved(FixedMu):
+        curvature = True
+
+        def weights(self, signals):
+            vector = [torch.randn_like(grad) for grad in signals.sft_grads]
+            found["product"] = signals.hessian_product(0.3, 0.0, vector)
+            tuned, ends = built._tuned(), []
+            for sign in (1, -1):
+                with torch.no_grad():
+                    for weight, part in zip(tuned, vector, strict=True):
+                        weight.add_(part, alpha=sign * 1e-5)
+                scored = score(built.network, demonstrated(built.network, source, signals.items))
+                loss = -(scored.logps * scored.mask).sum() / scored.mask.sum()
+                ends.append(torch.autograd.grad(0.3 * loss, tuned, materialize_grads=True))
+                with torch.no_grad():
+                    for weight, part in zip(tuned, vector, strict=True):
+                        weight.sub_(part, alpha=sign * 1e-5)
+            found["change"] = [(up - down) / 2e-5 for up, down in zip(*ends, strict=True)]
+            return super().weights(signals)
+
+    source = data()
+    built = module(Curved(), source=source)
+    built.network.double()
+    fit(built, source, folder=tmp_path, max_steps=1, accelerator="cpu", checkpoint_every=None)
+    product, change = (torch.cat([part.flatten() for part in found[name]]) for name in ("product", "change"))
+    assert (product - change).norm() < 1e-4 * change.norm() and change.norm() > 1e-3
+
+
+def test_curvature_wants_whole_graphs():
+    with pytest.raises(ValueError, match="micro_batch"):
+        module(Amft(meta_gradient="forward"), micro_batch=2)
 
 
 @pytest.mark.parametrize(

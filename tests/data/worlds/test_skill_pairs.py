@@ -7,6 +7,7 @@ from data.records.texts import Completion
 from data.worlds.skill_data import SkillData
 from data.worlds.skill_pairs import SkillPairs
 from data.worlds.skill_vocabularies import CUTS, skill_vocabulary
+from data.worlds.skills import SKILLS
 
 SIZES = {"seed": 0, "batch_size": 4, "train_size": 20, "test_size": 10, "facts": 20, "lexicon": 60}
 
@@ -143,3 +144,19 @@ def test_every_cut_spells_every_text(cut):
         for text in (problem.prompt, problem.answer):
             assert vocabulary.decode(vocabulary.encode(text)) == text
     assert len(vocabulary.encode("bala17")) == {"characters": 6, "digit_pairs": 5, "syllables": 4}[cut]
+
+
+def test_a_careless_writer_answers_a_share_of_the_training_prompts_with_the_answer_to_another():
+    sizes = {**SIZES, "train_size": 600}
+    data, sound = SkillData(**sizes, careless=0.5), SkillData(**sizes)
+    answers = {one.id: one.answer for one in data.problems("train")}
+    shown = data.items("train")
+    wrong = [one for one in shown if one.response != answers[one.id]]
+    assert 0.4 < len(wrong) / len(shown) < 0.5  # an answer of chance can be the same
+    skills = {one.id: one.task for one in data.problems("train")}
+    of_skill = {skill: {answers[name] for name in answers if skills[name] == skill} for skill in SKILLS}
+    assert all(one.response in of_skill[skills[one.id]] for one in wrong)
+    assert shown == SkillData(**sizes, careless=0.5).items("train") and shown[:7] == data.items("train", 7)
+    assert sound.items("train") != shown and sound.items("test") == data.items("test")
+    with pytest.raises(ValueError, match="careless"):
+        SkillData(**SIZES, careless=1.0)
