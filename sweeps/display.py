@@ -87,12 +87,11 @@ def _table(title: str, *names: str) -> Table:
 
 
 def lines(plan: Forecast, shared: int = 0) -> list[str]:
-    """What stands below the table of a plan: shared trainings, remarks, the total."""
+    """What stands below the table of a plan: what cells share, remarks, the total."""
     alike: dict[tuple[str, ...], list[SharedStage]] = {}
     for stage in plan.stages:
-        # Trainings come once for each seed, as a rule, and are said in one line.
-        apart = "" if stage.kind == "training" else stage.key
-        alike.setdefault((apart, stage.what, stage.of, str(stage.shared_by), stage.state), []).append(stage)
+        # Most come once for each seed, and are said in one line.
+        alike.setdefault((stage.what, stage.of, str(stage.shared_by), stage.state), []).append(stage)
     found = [_stages(group) for group in alike.values()]
     remarks: dict[str, list[CellForecast]] = {}
     for one in plan.cells:
@@ -116,10 +115,10 @@ def _stages(alike: Sequence[SharedStage]) -> str:
     stage = sorted(alike, key=lambda one: one.cost.seconds if one.cost else 0.0)[len(alike) // 2]
     cost = f"built once, {_range(stage.cost)} s" if stage.cost else stage.state
     users = f"shared by {stage.shared_by} cell{'s' if stage.shared_by > 1 else ''}, {cost}"
+    if stage.kind != "training":
+        return f"{stage.what}: {users}" if len(alike) == 1 else f"{stage.what}, {len(alike)} of them: each {users}"
     if len(alike) > 1:
         return f"{len(alike)} {stage.what.removesuffix('s')}s ({stage.of}): each {users}{' each' if stage.cost else ''}"
-    if stage.kind != "training":
-        return f"{stage.what}: {users}"
     return f"{stage.what} {stage.key if stage.known else '-'} ({stage.of}): {users}"
 
 

@@ -6,7 +6,6 @@ sweep at once; a cell is run by whoever gets its lease.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
 from collections import Counter
@@ -16,11 +15,14 @@ from dataclasses import dataclass, field
 from sweeps.engines import Ended, Engine
 from sweeps.lease import alive
 from sweeps.ledger import read_json
-from sweeps.run import BUSY, Job, fail
+from sweeps.run import BUSY, NO_ROOM, Job, fail
 from sweeps.stages import StageStore
 
-GIVE_UP = frozenset({"nan", "bad-data", "bug"})
+GIVE_UP = frozenset({"nan", "bad-data", "bug", "disk"})
 """Failure classes for which the same cell would fail again: run the command again after mending the cause."""
+
+FULL_DISK = "the disk is full: make room (papergrid stages --prune shows what no run needs) and give the same command"
+"""Why a sweep stops at the first cell that met a full disk: every other would train, and then lose what it made."""
 
 SAME_FAILURE = 3
 """A sweep stops early when its first so many ended cells all failed in the same way."""
@@ -86,7 +88,7 @@ def drive(
                 attempts[job.signature] += 1
                 if kind in GIVE_UP or attempts[job.signature] > (1 if kind == "oom" else retries):
                     outcome.failed[job.signature] = f"{kind}: {reason}"
-                    outcome.stopped_early = _systematic(outcome)
+                    outcome.stopped_early = FULL_DISK if kind == "disk" else _systematic(outcome)
                 else:
                     if kind == "oom":
                         alone.add(job.signature)
@@ -148,9 +150,11 @@ def _judge(job: Job, ended: Ended) -> tuple[str, str]:
     how = f"killed by signal {-ended.status}" if ended.status < 0 else f"ended with status {ended.status}"
     reason = ended.reason or how
     kind = "oom" if "out of memory" in reason else "killed" if ended.status < 0 else "bug"
-    # A full disk takes no record either: the driver goes on, and its own report names the cell.
-    with contextlib.suppress(OSError):
+    try:
         fail(job.folder, kind, reason)
+    except OSError as error:  # no record then: the driver's own report names the cell
+        if error.errno in NO_ROOM:
+            return "disk", f"{reason}; the disk is full"
     return kind, reason
 
 

@@ -16,10 +16,7 @@ from typing import Any
 from sweeps.lease import alive
 from sweeps.ledger import Cost, Ledger, trains
 from sweeps.plan import Cell, bases, unique
-from sweeps.signature import hash_of
-
-_NOT_RETRIEVED = frozenset({"batch_size", "bucket", "seed", "prompt", "cost"})
-"""Keys of a data config that do not decide what its retriever finds."""
+from sweeps.products import Product, products
 
 _SHORT = 60.0  # seconds: a cell that is not worth waiting for with the long ones
 
@@ -188,7 +185,7 @@ def shared_stages(found: Sequence[CellForecast], ledger: Ledger) -> tuple[Shared
         rows = list(dict.fromkeys(row for one in users[key] for row in one.rows))
         of = str(config["data"].get("name", "its data")) if what == "base model" else named(rows, most=1)
         stages.append(SharedStage("training", key, known, what, of, len(users[key]), state, cost))
-    return (*retrievals(found), *stages)
+    return (*data_products(found), *stages)
 
 
 def named(rows: Sequence[str], most: int) -> str:
@@ -197,37 +194,28 @@ def named(rows: Sequence[str], most: int) -> str:
     return "; ".join(rows[:most]) + (f" and {more} more row{'s' if more > 1 else ''}" if more > 0 else "")
 
 
-def retrievals(found: Sequence[CellForecast]) -> tuple[SharedStage, ...]:
-    """What several cells retrieve in common: indexes, embeddings and lists of neighbours or passages.
+def data_products(found: Sequence[CellForecast]) -> tuple[SharedStage, ...]:
+    """What several cells share on the data side, see ``sweeps.products``.
 
     Their time is part of the cell that comes first, so they have no cost of their own here; done are they where a
     finished cell used them.
     """
-    users: dict[str, list[CellForecast]] = {}
-    names: dict[str, str] = {}
+    users: dict[Product, list[CellForecast]] = {}
     for one in found:
-        data = one.cell.config.get("data") or {}
-        retriever = data.get("retriever")
-        if not retriever or (data.get("prompt") or {}).get("neighbours", "none") == "none":
-            continue
-        corpus = {name: value for name, value in data.items() if name not in _NOT_RETRIEVED}
-        key = hash_of({"retriever": retriever, "corpus": corpus})
-        users.setdefault(key, []).append(one)
-        view = retriever.get("view", "sentence")
-        by = str(retriever["_target_"]).split(".")[-2] + ("" if view == "sentence" else f" ({view})")
-        names[key] = f"neighbours by {by} on {data.get('name', 'the data')}"
+        for product in products(one.cell.config):
+            users.setdefault(product, []).append(one)
     return tuple(
         SharedStage(
-            "neighbours",
-            key,
+            product.kind,
+            product.key,
             False,
-            names[key],
+            product.what,
             "",
             len(cells),
             "done" if any(one.state == "done" for one in cells) else "built by the first cell, unless they are there",
             None,
         )
-        for key, cells in users.items()
+        for product, cells in users.items()
         if len(cells) > 1
     )
 

@@ -65,7 +65,7 @@ def test_a_failed_cell_is_recorded_and_the_rest_carried_on(tmp_path):
     assert outcome.failed == {"b": "bug: why bug"} and sorted(outcome.finished) == ["a", "c"]
 
 
-@pytest.mark.parametrize("kind", ["nan", "bad-data", "bug"])
+@pytest.mark.parametrize("kind", ["nan", "bad-data", "bug", "disk"])
 def test_what_would_fail_again_is_not_retried(tmp_path, kind):
     outcome, engine = run(tmp_path, [job(tmp_path, "a"), job(tmp_path, "b")], {"a": [kind]})
     assert engine.started.count("a") == 1 and "a" in outcome.failed
@@ -129,10 +129,10 @@ def test_a_full_disk_stops_one_cell_and_the_same_jobs_finish_afterwards(tmp_path
     with monkeypatch.context() as patch:
         patch.setattr(driver, "fail", full)
         outcome, _ = run(tmp_path, jobs, {"a": [1]})
-    assert list(outcome.failed) == ["a"] and outcome.failed["a"].startswith("bug: ")
-    assert outcome.finished == ["b"]
-    again, _ = run(tmp_path, jobs[:1], {})
-    assert again.finished == ["a"]
+    assert list(outcome.failed) == ["a"] and outcome.failed["a"].startswith("disk: ")
+    assert "b" not in outcome.failed and "make room" in outcome.stopped_early
+    again, _ = run(tmp_path, [one for one in jobs if one.signature not in outcome.finished], {})
+    assert "a" in again.finished and set(outcome.finished) | set(again.finished) == {"a", "b"}
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,23 @@ def test_a_full_disk_stops_one_cell_and_the_same_jobs_finish_afterwards(tmp_path
         (Preempted("SIGTERM"), "preempted"),
         (KeyboardInterrupt(), "killed"),
         (KeyError("x"), "bug"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk"),
+        (RuntimeError("PytorchStreamWriter failed writing file: No space left on device"), "disk"),
+        (OSError(errno.EACCES, "Permission denied"), "bug"),
     ],
 )
 def test_errors_have_their_class(error, kind):
     assert classify(error) == kind
+
+
+def test_an_error_made_of_a_full_disk_is_one():
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as cause:
+            raise ValueError("the checkpoint could not be written") from cause
+    except ValueError as error:
+        assert classify(error) == "disk"
 
 
 def test_what_a_library_makes_of_an_order_to_go_is_recorded_as_preemption(tmp_path, monkeypatch):
@@ -189,7 +202,7 @@ def test_a_cell_that_met_a_full_disk_is_recorded_and_the_same_command_finishes_i
 
     monkeypatch.setattr("sweeps.run._run", cell)
     outcome = drive([one], SerialEngine(threads=1), StageStore(tmp_path / "stages"))
-    assert outcome.failed == {"a": "bug: OSError: [Errno 28] No space left on device"}
+    assert outcome.failed == {"a": "disk: OSError: [Errno 28] No space left on device"}
     assert {path.name for path in one.folder.iterdir()} == {"failed.json"}
     full.clear()
     assert drive([one], SerialEngine(threads=1), StageStore(tmp_path / "stages")).finished == ["a"]

@@ -90,6 +90,35 @@ def test_what_cells_retrieve_in_common_is_listed_with_its_fan_out(tmp_path):
     assert lines(plan_of(tmp_path, cells))[0] == "neighbours by sbert on d: shared by 2 cells, done"
 
 
+def test_pairs_and_their_scores_are_listed_with_their_fan_out(tmp_path):
+    def cell(name, seed=0, **method):
+        data = {"writers": ["one", "two"], "pivot": "pivot", "half": "preference", "sampling_seed": seed, "seed": seed}
+        sources = {source: {"of": source, "method": {"tune": False}} for source in ("one", "two", "pivot")}
+        return made_cell(name, config=changed(CONFIG, data={**CONFIG["data"], **data}, sources=sources, method=method))
+
+    fused = {"objective": "infifpo", "sources": ["one", "two"]}
+    cells = [cell("a", **fused), cell("b", **{**fused, "clip": False}), cell("c", objective="dpo", sources=["one"])]
+    cells += [cell("d", seed=1, **fused), cell("e", seed=1, objective="dpo", sources=["one"])]
+    plan = plan_of(tmp_path, cells)
+    assert [(stage.kind, stage.shared_by) for stage in plan.stages] == [
+        ("preference_candidates", 3), ("source_logps", 2), ("source_logps", 2), ("preference_candidates", 2)
+    ]  # fmt: skip
+    said = lines(plan)
+    assert said[0].startswith("responses of 3 models, for preferences: shared by 3 cells")
+    assert said[1].startswith("log-probabilities of the pairs under one: shared by 2 cells")
+
+
+def test_passages_for_test_questions_are_shared_whatever_a_reader_was_trained_on(tmp_path):
+    def cell(name, by, train="a", **evaluation):
+        retriever = {"_target_": "data.retrieval.dense.Dense", "encoder": {"_target_": f"data.retrieval.{by}.Encoder"}}
+        data = {**CONFIG["data"], "train": {"retriever": train}}
+        return made_cell(name, config=changed(CONFIG, data=data, evaluation={"retriever": retriever, **evaluation}))
+
+    cells = [cell("a", "trained"), cell("b", "trained", train="b"), cell("c", "tfidf_svd"), cell("d", "trained", k=5)]
+    (stage,) = plan_of(tmp_path, cells).stages
+    assert (stage.kind, stage.what, stage.shared_by) == ("passages", "passages by trained on d", 3)
+
+
 def test_trainings_that_differ_in_their_seed_are_said_in_one_line(tmp_path):
     def cells(seed):
         config = changed(CONFIG, base={**BASE, "seed": seed})

@@ -33,6 +33,6 @@ def test_a_full_disk_fails_the_cell_and_the_same_command_finishes_when_there_is_
         while True:
             file.write(bytes(4096))
     outcome = go()
-    assert not outcome.finished and outcome.failed["a"].split(":")[0] in ("bug", "bad-data")
+    assert not outcome.finished and outcome.failed["a"].split(":")[0] == "disk"
     filler.unlink()
     assert go().finished == ["a"] and completions(small_disk) == {"a": 1}
