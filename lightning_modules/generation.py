@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from data.records.texts import Completion
+from lightning_modules import fixed_sampling
 from lightning_modules.networks.causal_network import Decoding
 from lightning_modules.networks.language_model import LanguageModel
 
@@ -78,6 +79,9 @@ class Sampler:
         batch: rows that are written together.
         leave_share: finished rows leave the batch as soon as they are this share of it; leaving copies the others' keys
             and values. 1 lets nobody leave before all have finished.
+        fixed: keep every shape as it is, so that on a GPU a token is one replay of a CUDA graph (``fixed_sampling``):
+            nobody leaves. ``None``: on a GPU, where the network can.
+        compiled: compile that step first: some ten seconds for every size of batch, for long trainings.
     """
 
     def __init__(
@@ -88,6 +92,8 @@ class Sampler:
         top_p: float = 1.0,
         batch: int = 512,
         leave_share: float = 0.125,
+        fixed: bool | None = None,
+        compiled: bool = False,
     ) -> None:
         if max_tokens < 1 or batch < 1:
             raise ValueError(f"sampler.max_tokens and batch must be at least 1, got {max_tokens} and {batch}")
@@ -102,6 +108,8 @@ class Sampler:
         self.top_p = top_p
         self.batch = batch
         self.leave_share = leave_share
+        self.fixed = fixed
+        self.compiled = compiled
 
     def sample(
         self,
@@ -141,12 +149,37 @@ class Sampler:
         for start in range(0, len(order), size):
             chosen = order[start : start + size]
             rows = (torch.tensor(chosen)[:, None] * copies + torch.arange(copies)).flatten()
-            decoding = model.network.open([prompts[index] for index in chosen], copies=copies, room=self.max_tokens)
-            written = self._write(decoding, copies, uniforms[rows.to(uniforms.device)], model.codec.end)
+            begun, drawn = [prompts[index] for index in chosen], uniforms[rows.to(uniforms.device)]
+            if self._is_fixed(model):
+                written = self._write_fixed(model, begun, copies, drawn)
+            else:
+                decoding = model.network.open(begun, copies=copies, room=self.max_tokens)
+                written = self._write(decoding, copies, drawn, model.codec.end)
             pieces.append((rows, *written))
             if progress is not None:
                 progress(min(start + size, len(order)), len(order))
         return pieces
+
+    def _is_fixed(self, model: LanguageModel) -> bool:
+        able = hasattr(model.network, "fixed")
+        if self.fixed and not able:
+            raise ValueError("sampler.fixed is true, but this model cannot decode in fixed shapes: set it to null")
+        return able and (model.device.type == "cuda" if self.fixed is None else self.fixed)
+
+    def _write_fixed(
+        self, model: LanguageModel, prompts: Sequence[Sequence[int]], copies: int, uniforms: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As ``_write``, from the prompts."""
+        return fixed_sampling.write(
+            model.network,
+            prompts,
+            uniforms,
+            copies=copies,
+            end=model.codec.end,
+            choose=self.choose,
+            rules=(self.temperature, self.top_p),
+            compiled=self.compiled,
+        )
 
     @torch.inference_mode()
     def _write(self, decoding: Decoding, copies: int, uniforms: Tensor, end: int) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ Shapes: B rows of T tokens, H width of the states, V vocabulary, P prompts, G co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -31,8 +31,35 @@ class Decoding(Protocol):
         ...
 
 
+class FixedDecoding(Protocol):
+    """Buffers for batches of at most P prompts with G copies each, whose steps have no shape that changes.
+
+    A step waits for nothing and reads nothing on the host, so that it can be compiled and captured as a CUDA graph. No
+    row leaves. The network is an argument everywhere: what is kept for long does not keep the network alive.
+    """
+
+    def read(self, network: Any, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Begin a batch of n <= P prompts; logits (n, V) of the first token after each."""
+        ...
+
+    def step(self, network: Any, tokens: Tensor) -> Tensor:
+        """Append one token to every row, (P * G,); logits (P * G, V) of the next one."""
+        ...
+
+    def rewind(self) -> None:
+        """Forget what was written; buffers keep finite values whatever was read."""
+        ...
+
+    def nbytes(self) -> int:
+        """Size of the buffers."""
+        ...
+
+
 class CausalNetwork(Protocol):
     """An ``nn.Module`` of this form is what ``language_model.LanguageModel`` holds and ``generation.Sampler`` samples.
+
+    A network may also have ``fixed(*, prompts, copies, places, room)``, which makes a ``FixedDecoding`` for batches of
+    at most so many prompts, copies of each, tokens of a prompt and tokens of a response.
 
     Attributes:
         limit: longest sequence in tokens.

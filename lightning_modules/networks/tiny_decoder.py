@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lightning_modules.networks.causal_network import Decoding, segment_mask
+from lightning_modules.networks.causal_network import Decoding, FixedDecoding, segment_mask
 
 EPSILON = 1e-6
 """Of all RMS normalisations."""
@@ -290,6 +290,12 @@ class TinyDecoder(nn.Module):
         from lightning_modules.networks.tiny_decoding import TinyDecoding
 
         return TinyDecoding(self, prompts, copies=copies, room=room)
+
+    def fixed(self, *, prompts: int, copies: int, places: int, room: int) -> FixedDecoding:
+        """See ``CausalNetwork``."""
+        from lightning_modules.networks.tiny_fixed import TinyFixed
+
+        return TinyFixed(self, prompts=prompts, copies=copies, places=places, room=room)
 
     def sight(
         self,

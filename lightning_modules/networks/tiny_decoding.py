@@ -63,14 +63,8 @@ class TinyDecoding:
 
     @torch.inference_mode()
     def __init__(self, network: TinyDecoder, prompts: Sequence[Sequence[int]], *, copies: int, room: int) -> None:
+        check_prompts(prompts, room=room, limit=network.limit)
         lengths = [len(prompt) for prompt in prompts]
-        if not prompts or min(lengths) < 1:
-            raise ValueError("a prompt without tokens cannot be continued: begin prompts with the start token")
-        if max(lengths) + room > network.limit:
-            raise ValueError(
-                f"a prompt of {max(lengths)} tokens and {room} more exceed the network's limit of {network.limit}: "
-                "raise the model's limit, or lower max_tokens"
-            )
         self.network = network
         self._room = max(1, room)
         self._epsilon = cast(float, network.norm.eps)
@@ -86,7 +80,7 @@ class TinyDecoding:
         self._tails: list[Tensor] = []  # per layer (K-1, D, S): what the convolution reads next, nearest first
         for layer in layers:
             if layer.convolution is not None:
-                self._tails.append(_last(layer.before_attention(states), prompt_lengths, network.convolution - 1))
+                self._tails.append(last_states(layer.before_attention(states), prompt_lengths, network.convolution - 1))
             states, keys, values = layer.read(states, sight)
             self._prompt_keys.append(keys.transpose(-1, -2).contiguous())
             self._prompt_values.append(values.contiguous())
@@ -198,7 +192,19 @@ class TinyDecoding:
         self._slots = prompt_of * widest + inside if ragged else None
 
 
-def _last(states: Tensor, lengths: Tensor, count: int) -> Tensor:
+def check_prompts(prompts: Sequence[Sequence[int]], *, room: int, limit: int) -> None:
+    """``ValueError`` for no prompt, an empty one, or one that leaves no room below the network's limit."""
+    lengths = [len(prompt) for prompt in prompts]
+    if not prompts or min(lengths) < 1:
+        raise ValueError("a prompt without tokens cannot be continued: begin prompts with the start token")
+    if max(lengths) + room > limit:
+        raise ValueError(
+            f"a prompt of {max(lengths)} tokens and {room} more exceed the network's limit of {limit}: "
+            "raise the model's limit, or lower max_tokens"
+        )
+
+
+def last_states(states: Tensor, lengths: Tensor, count: int) -> Tensor:
     """The last states of each row, nearest first: (P, T, D) -> (``count``, D, P), zeros before the beginning."""
     index = lengths[:, None] - 1 - torch.arange(count, device=states.device)
     found = states.gather(1, index.clamp(min=0)[..., None].expand(-1, -1, states.shape[-1]))

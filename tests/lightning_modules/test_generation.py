@@ -1,5 +1,6 @@
 """Rollouts: what is sampled, with which probabilities, and that batching and early leaving change nothing."""
 
+import gc
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from data.records.texts import Demonstration
 from data.worlds.vocabulary import END, Vocabulary
+from lightning_modules import fixed_sampling
 from lightning_modules.generation import Sampler, complete
 from lightning_modules.networks.as_llama import as_llama
 from lightning_modules.networks.hub_causal import HubCausal
@@ -181,3 +183,77 @@ def test_nothing_to_sample_is_refused(model):
         rollouts(model, copies=0)
     with pytest.raises(ValueError, match="limit of 64"):
         rollouts(model, max_tokens=64)
+
+
+@pytest.mark.parametrize("convolution", [0, 4])
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.7, "top_p": 0.8}, {"temperature": 0.0}, {"batch": 10}])
+def test_fixed_shapes_change_no_response(convolution, options):
+    model = build(convolution)
+    found, wanted = rollouts(model, fixed=True, **options), rollouts(model, fixed=False, **options)
+    assert found.rows() == wanted.rows()
+    torch.testing.assert_close(found.logps, wanted.logps, atol=1e-4, rtol=1e-4)
+
+
+def test_buffers_are_used_again_and_hold_nothing_of_the_batch_before():
+    model = build(4)
+    few = [[1, 3], [1, 4, 5], [1, 9, 3, 4, 4, 4, 4, 4, 4], [1, 4], [1, 6]]
+    for prompts in (few[:3] * 3, few * 2, few[:3] * 3):  # 9 and 10 prompts share one size
+        assert rollouts(model, prompts, fixed=True).rows() == rollouts(model, prompts, fixed=False).rows()
+    assert len(fixed_sampling._kept[model.network]) == 1
+
+
+def test_fixed_shapes_read_the_weights_as_they_are_now():
+    model = build()
+    before = rollouts(model, fixed=True).rows()
+    with torch.no_grad():
+        model.network.layers[0].output.weight.mul_(-3)
+    assert rollouts(model, fixed=True).rows() == rollouts(model, fixed=False).rows() != before
+
+
+def test_buffers_go_when_they_are_too_many_or_their_network_goes(monkeypatch):
+    model = build()
+    monkeypatch.setattr(fixed_sampling, "_KEPT_BYTES", 1)
+    for room in (3, 4, 5):
+        rollouts(model, max_tokens=room, fixed=True)
+    assert len(fixed_sampling._kept[model.network]) == 1
+    known = len(fixed_sampling._kept)
+    del model
+    gc.collect()
+    assert len(fixed_sampling._kept) == known - 1
+
+
+def test_batches_are_filled_up_by_at_most_a_quarter():
+    sizes = [fixed_sampling._filled(count) for count in range(1, 600)]
+    assert all(count <= size <= 1.25 * count for count, size in enumerate(sizes, start=1))
+    assert len(set(sizes)) < 40
+
+
+def test_networks_without_fixed_shapes_say_so():
+    with pytest.raises(ValueError, match="fixed"):
+        rollouts(build(hub=True), fixed=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_on_a_gpu_graphs_write_what_training_scores(compiled):
+    model = build(4).to("cuda")
+    batch = None
+    for _ in range(2):
+        found = rollouts(model, compiled=compiled)
+        prompts = [prompt for prompt in PROMPTS for _ in range(5)]
+        batch = padded_batch(prompts, found.rows(), padding=0).to(model.device)
+        with torch.no_grad():
+            trained, _ = model.response_logps(batch)
+            assert (trained - found.logps).abs().max() < 1e-4
+            model.network.layers[0].output.weight.mul_(-1)  # the graph reads the new weights
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_graphs_outlive_others_that_were_dropped(monkeypatch):
+    monkeypatch.setattr(fixed_sampling, "_KEPT_BYTES", 1)
+    model = build().to("cuda")
+    for room in (12, 10, 12):
+        first = rollouts(model, max_tokens=room).rows()
+        torch._C._cuda_clearCublasWorkspaces()
+        torch.cuda.empty_cache()
+        assert rollouts(model, max_tokens=room).rows() == first
