@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -109,10 +111,10 @@ class Model(Protocol):
 
 def pad(rows: Sequence[Sequence[int]], *, value: int, left: bool = False) -> Tensor:
     """Rows of ids -> (B, T) int64, padded with ``value`` to the longest."""
-    width = max(len(row) for row in rows)
-    padded = torch.full((len(rows), width), value, dtype=torch.long)
-    for target, row in zip(padded, rows, strict=True):
-        if row:
-            start = width - len(row) if left else 0
-            target[start : start + len(row)] = torch.tensor(row, dtype=torch.long)
-    return padded
+    # All ids at once: a tensor for every row takes several times as long.
+    lengths = np.array([len(row) for row in rows])
+    places = np.arange(lengths.max())
+    padded = np.full((len(rows), len(places)), value, dtype=np.int64)
+    filled = places >= (len(places) - lengths)[:, None] if left else places < lengths[:, None]
+    padded[filled] = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=lengths.sum())
+    return torch.from_numpy(padded)
