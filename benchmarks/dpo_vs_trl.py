@@ -1,8 +1,10 @@
 """Training throughput of our DPO against TRL's DPOTrainer with precomputed reference log-probabilities.
 
     python -m benchmarks.dpo_vs_trl           needs TRL: pip install -c constraints.txt -e '.[benchmarks]'
+    python -m benchmarks.dpo_vs_trl --device cuda --width 512 --layers 8 --batch 16 --steps 30 --skip 10     on a GPU
 
-One random Llama, the same pairs in the same batches and order, fp32, AdamW with the same rate and clipping, one thread.
+One random Llama, the same pairs in the same batches and order, AdamW with the same rate and clipping, fp32 (or both in
+bf16 with ``--bf16``), on one thread of a processor or on a GPU.
 Both compute the reference before they train; only training steps are timed, the first ones left out. Ours goes through
 ``fitting.fit`` (Lightning), theirs through ``Trainer``. Tokens are those of prompt and response of both sides, padding
 not counted, whether or not a prompt was read once for both: the ratio of tokens per second is that of the times. They
@@ -101,6 +103,8 @@ class Clock:
         self.cpu: list[float] = []
 
     def tick(self, *_: Any) -> None:
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
         self.wall.append(time.perf_counter())
         self.cpu.append(time.process_time())
 
@@ -119,8 +123,8 @@ def llama(options: argparse.Namespace) -> Any:
             hidden_size=options.width,
             intermediate_size=options.width * 8 // 3,
             num_hidden_layers=options.layers,
-            num_attention_heads=4,
-            num_key_value_heads=4,
+            num_attention_heads=options.heads,
+            num_key_value_heads=options.heads,
             max_position_embeddings=LIMIT,
             tie_word_embeddings=True,
             pad_token_id=PADDING,
@@ -141,7 +145,14 @@ def ours(model: SameLlama, batches: Sequence[Sequence[PreferencePair]], skip: in
             return values, read
 
     data = Pairs([pair for batch in batches for pair in batch], len(batches[0]))
-    method = Recorded(model=model, seed=0, sampler=Sampler(max_tokens=1), loss=_dpo, share_prompt=share_prompt)
+    method = Recorded(
+        model=model,
+        seed=0,
+        sampler=Sampler(max_tokens=1),
+        loss=_dpo,
+        share_prompt=share_prompt,
+        start_tolerance=1e-2 if model.options.bf16 else 1e-4,
+    )
     method.attach(data)
     method.prepare(data, TemporaryStages())
     data.train_dataloader = lambda: map(data.collate, batches)  # type: ignore[assignment,method-assign,arg-type]
@@ -151,7 +162,8 @@ def ours(model: SameLlama, batches: Sequence[Sequence[PreferencePair]], skip: in
             data,
             folder=Path(folder),
             max_steps=len(batches),
-            accelerator="cpu",
+            accelerator=model.options.device,
+            precision="bf16-mixed" if model.options.bf16 else "32-true",
             gradient_clip=1.0,
             checkpoint_every=None,
             progress=clock.tick,
@@ -195,8 +207,8 @@ def theirs(model: SameLlama, batches: Sequence[Sequence[PreferencePair]], skip: 
     with tempfile.TemporaryDirectory() as folder:
         config = DPOConfig(
             output_dir=folder,
-            use_cpu=True,
-            bf16=False,
+            use_cpu=model.options.device == "cpu",
+            bf16=model.options.bf16,
             gradient_checkpointing=False,
             beta=BETA,
             precompute_ref_log_probs=True,
@@ -214,7 +226,7 @@ def theirs(model: SameLlama, batches: Sequence[Sequence[PreferencePair]], skip: 
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
-            dataloader_pin_memory=False,
+            dataloader_pin_memory=model.options.device == "cuda",
         )
         trainer = Recorded(
             model=policy, args=config, train_dataset=rows, processing_class=tokenizer, callbacks=[Times()]
@@ -260,8 +272,11 @@ def drawn(prompt: int, response: int, options: argparse.Namespace) -> list[list[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--shapes", nargs="+", default=["256x32", "96x96"], help="mean tokens of prompt x response")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--bf16", action="store_true", help="both train in bf16 with fp32 weights")
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--batch", type=int, default=4, help="pairs")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--skip", type=int, default=2, help="first steps, which are not timed")
@@ -280,7 +295,9 @@ def main() -> None:
     begun = llama(options)
     size = sum(weight.numel() for weight in begun.parameters())
     model = SameLlama(begun.state_dict(), options)
-    print(f"{size:,} parameters, {options.batch} pairs a step, fp32, one thread, TRL {trl.__version__}")
+    where = torch.cuda.get_device_name() if options.device == "cuda" else "one thread"
+    precision = "bf16" if options.bf16 else "fp32"
+    print(f"{size:,} parameters, {options.batch} pairs a step, {precision}, {where}, TRL {trl.__version__}")
     for shape in options.shapes:
         prompt, response = map(int, shape.split("x"))
         compare(model, drawn(prompt, response, options), shape, options)

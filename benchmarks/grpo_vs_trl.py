@@ -1,14 +1,19 @@
-"""A GRPO step of ours against TRL's GRPOTrainer: the same weights, problems and rewards, one thread of a processor.
+"""A GRPO step of ours against TRL's GRPOTrainer: the same weights, problems and rewards.
 
-    python -m benchmarks.grpo_vs_trl         64 problems of Countdown x 8 rollouts of at most 24 tokens (needs the extra
-                                             ``benchmarks``: pip install -e '.[benchmarks]')
+    python -m benchmarks.grpo_vs_trl         64 problems of Countdown x 8 rollouts of at most 24 tokens, on one thread
+                                             of a processor
+    python -m benchmarks.grpo_vs_trl --device cuda --width 512 --layers 8                     on a GPU
+
+Needs the extra ``benchmarks``: pip install -e '.[benchmarks]'.
 
 A step is all that a training pays for: sampling, grading, the loss of the same tokens, gradients, clipping, Adam. The
 weights of a ``TinyDecoder`` are put into a Llama of the transformers library; that both compute the same logits is
 checked first. TRL gets what suits it: no reference model (beta 0), no logging or saving, one generation per step, all
 completions in one micro-batch. Both take the mean over all tokens and divide by the group's standard deviation. The
 weights are random, so that next to nobody ends early, which would favour us: here finished rows leave the batch. The
-two take turns, so that a busy machine slows both; the first step of each turn is not counted.
+two take turns, so that a busy machine slows both; the first step of each turn is not counted. On a GPU both are in
+fp32, TRL is tried with a cache that grows and with a static one, and the ratio is that to the faster of the two. Its
+continuous batching took several times as long (docs/LAB.md) and is left out, as is vLLM.
 """
 
 from __future__ import annotations
@@ -19,6 +24,8 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +41,19 @@ from lightning_modules.mixing import Mixing
 from lightning_modules.networks.as_llama import as_llama
 from lightning_modules.networks.tiny_model import TinyModel
 
+Steps = Callable[[], list[float]]
+"""Runs one turn; seconds of its steps."""
+
 RATE = 2e-4
 ROOM = 24
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--width", type=int, default=64, help="of the network; it has two layers")
+    parser.add_argument("--width", type=int, default=64, help="of the network")
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--problems", type=int, default=64, help="of a step")
     parser.add_argument("--copies", type=int, default=8, help="rollouts of a problem")
     parser.add_argument("--steps", type=int, default=5, help="of one turn, after one that is not counted")
@@ -54,21 +67,27 @@ def main() -> int:
     torch.set_num_threads(1)
     problems = countdown(options.problems)
     check(ours(problems, options), problems)
-    mine: list[float] = []
-    other: list[float] = []
+    ways: dict[str, Steps] = {"ours": partial(our_steps, problems, options)}
+    ways["GRPOTrainer"] = partial(trl_steps, problems, options)
+    if options.device == "cuda":
+        ways["GRPOTrainer, static cache"] = partial(trl_steps, problems, options, cache_implementation="static")
+    found: dict[str, list[float]] = {}
     for _ in range(options.turns):
-        mine += our_steps(problems, options)
-        other += trl_steps(problems, options)
+        for name, steps in ways.items():
+            found.setdefault(name, []).extend(steps())
     size = sum(weight.numel() for weight in ours(problems, options).parameters())
     rollouts = options.problems * options.copies
     shape = f"{options.problems} problems x {options.copies} rollouts"
-    print(f"{size:,} parameters, {shape}, one thread, TRL {trl.__version__}")
+    where = torch.cuda.get_device_name() if options.device == "cuda" else "one thread"
+    print(f"{size:,} parameters, {shape}, {where}, TRL {trl.__version__}")
     print("| | seconds a step, median | middle half | rollouts/s |")
     print("|---|---|---|---|")
-    for name, seconds in (("ours", mine), ("GRPOTrainer", other)):
-        low, middle, high = statistics.quantiles(seconds, n=4)
+    medians = {name: statistics.median(found[name]) for name in ways}
+    for name, middle in medians.items():
+        low, _, high = statistics.quantiles(found[name], n=4)
         print(f"| {name} | {middle:.3f} | {low:.3f} to {high:.3f} | {rollouts / middle:,.0f} |")
-    print(f"ratio of medians: {statistics.median(other) / statistics.median(mine):.2f} ({len(mine)} steps each)")
+    best = min(middle for name, middle in medians.items() if name.startswith("GRPOTrainer"))
+    print(f"ratio of medians: {best / medians['ours']:.2f} ({len(found['ours'])} steps each)")
     return 0
 
 
@@ -79,7 +98,9 @@ def countdown(batch_size: int) -> VerifiedProblems:
 def ours(problems: VerifiedProblems, options: argparse.Namespace) -> Mixing:
     """Our method, attached; the same weights every time."""
     rate = Optimiser(learning_rate=RATE, weight_decay=0.0, warmup=0.0, schedule="constant")
-    model = TinyModel(optimiser=rate, width=options.width, layers=2, heads=4, embedding_std=0.3)
+    model = TinyModel(
+        optimiser=rate, width=options.width, layers=options.layers, heads=options.heads, embedding_std=0.3
+    )
     module = Mixing(
         model=model, seed=0, mixer=Mixer(), optimiser=rate, sampler=Sampler(max_tokens=ROOM), rollouts=options.copies,
         rollout_tokens=ROOM,
@@ -102,14 +123,21 @@ def our_steps(problems: VerifiedProblems, options: argparse.Namespace) -> list[f
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         fit(
-            ours(problems, options), problems, folder=Path(folder), max_steps=options.steps + 1, accelerator="cpu",
-            checkpoint_every=None, progress=lambda done, total: ends.append(time.perf_counter()),
+            ours(problems, options), problems, folder=Path(folder), max_steps=options.steps + 1,
+            accelerator=options.device, checkpoint_every=None, progress=lambda *_: ends.append(now(options)),
         )  # fmt: skip
     return [after - before for before, after in itertools.pairwise(ends)]
 
 
-def trl_steps(problems: VerifiedProblems, options: argparse.Namespace) -> list[float]:
-    """The same of TRL's trainer."""
+def now(options: argparse.Namespace) -> float:
+    """Seconds on a clock, once the GPU is done with all it was given."""
+    if options.device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def trl_steps(problems: VerifiedProblems, options: argparse.Namespace, **generating: Any) -> list[float]:
+    """The same of TRL's trainer, with further options of its config."""
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
@@ -118,7 +146,7 @@ def trl_steps(problems: VerifiedProblems, options: argparse.Namespace) -> list[f
 
     class Clock(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            ends.append(time.perf_counter())
+            ends.append(now(options))
 
     def reward(completions: list[str], example_id: list[str], **_: Any) -> list[float]:
         return [float(problems.solved(name, text)) for name, text in zip(example_id, completions, strict=True)]
@@ -131,9 +159,10 @@ def trl_steps(problems: VerifiedProblems, options: argparse.Namespace) -> list[f
             folder, per_device_train_batch_size=options.problems * options.copies, num_generations=options.copies,
             max_completion_length=ROOM, max_steps=options.steps + 1, learning_rate=RATE, lr_scheduler_type="constant",
             weight_decay=0.0, beta=0.0, temperature=1.0, top_k=0, top_p=1.0, loss_type="dapo", scale_rewards="group",
-            steps_per_generation=1, num_iterations=1, max_grad_norm=1.0, use_cpu=True, bf16=False,
+            steps_per_generation=1, num_iterations=1, max_grad_norm=1.0, bf16=False,
+            use_cpu=options.device == "cpu", dataloader_pin_memory=options.device == "cuda",
             gradient_checkpointing=False, report_to="none", logging_strategy="no", save_strategy="no",
-            disable_tqdm=True, dataloader_pin_memory=False,
+            disable_tqdm=True, **generating,
         )  # fmt: skip
         trainer = GRPOTrainer(
             model=as_llama(decoder), reward_funcs=reward, args=config, train_dataset=rows, callbacks=[Clock()],
