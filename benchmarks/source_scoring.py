@@ -2,9 +2,8 @@
 
     python -m benchmarks.source_scoring outputs/sweeps/infifpo-main-tiny       a table whose cells are on this machine
 
-Reads the seconds that cells and stages have recorded; runs nothing. Scores are stages: built once for a seed's pairs, and
-read by every row that fuses sources. "Cold" charges them to the cell that built them; the ratio that counts is theirs to
-all preference trainings of the table that share them.
+Reads the seconds that cells and stages have recorded; runs nothing. Scores are stages: built once for a seed's pairs,
+and read by every row that fuses sources.
 """
 
 from __future__ import annotations
@@ -34,7 +33,8 @@ def main() -> int:
         for seed, signature in cells.items():
             done = json.loads((root / "runs" / signature / "done.json").read_text(encoding="utf-8"))
             own = f"training/{done['training']}"
-            if own not in done["stages"] or not any(stage.startswith("preference_candidates/") for stage in done["stages"]):
+            sampled = any(stage.startswith("preference_candidates/") for stage in done["stages"])
+            if own not in done["stages"] or not sampled:
                 continue  # a model that is only looked at, or one that never saw a pair
             scores = [stage for stage in done["stages"] if stage.startswith("source_logps/")]
             trained[seed][own] = _seconds(root, own)

@@ -25,13 +25,22 @@ from data.records.texts import Demonstration
 from lightning_modules.base import GridModule, NonFiniteLossError, Optimiser, Progress
 from lightning_modules.generation import Sampler, Sampling
 from lightning_modules.losses.amft import gradient_cosine
-from lightning_modules.losses.logps import sequence_logps
+from lightning_modules.losses.logps import IGNORED, sequence_logps
 from lightning_modules.losses.policy_gradient import equal_reward_groups, group_advantages
 from lightning_modules.mixers import AdamView, Demonstrated, Material, Mixer, Signals, Weights, adam_view
 from lightning_modules.networks.language_model import LanguageModel, LanguageModelConfig, build_language_model
 from lightning_modules.networks.token_batch import TokenBatch
 from lightning_modules.rl_terms import RlTerm, Rolled, kl_term
-from lightning_modules.rollouts import Sampled, Scored, answers, demonstrated, gradients, sample, score
+from lightning_modules.rollouts import (
+    Sampled,
+    Scored,
+    answers,
+    demonstrated,
+    gradients,
+    sample,
+    score,
+    take_rows,
+)
 from lightning_modules.training_cost import Ledger, Probed, checked_probe, reached
 
 LEDGER_FILE = "mixing.json"
@@ -56,6 +65,9 @@ class Mixing(GridModule):
         rollouts: own answers to each problem of a step (G).
         rollout_tokens: most tokens of one, or of each turn.
         rollout_sampler: writes them, at temperature 1; ``None``: our own, whose log-probabilities are training's.
+        skip_equal_groups: leave rollouts out of the pass with gradients where all answers to a problem earned the same:
+            their advantage is 0, and the gradient stays what it is. Ignored where something else is learnt from them: a
+            critic, a KL, demonstrations in the group. The ledger counts what was passed.
         micro_batch: rows whose gradients are taken at a time, for what does not fit into memory; ``None``: all.
         kl: weight of an estimate of KL(policy || start) in the reward loss; 0 leaves it out.
         kl_estimator: "k2", whose gradient is that of the KL, or "k3", GRPO's.
@@ -80,6 +92,7 @@ class Mixing(GridModule):
         rollouts: int = 8,
         rollout_tokens: int = 24,
         rollout_sampler: Sampling | None = None,
+        skip_equal_groups: bool = False,
         micro_batch: int | None = None,
         kl: float = 0.0,
         kl_estimator: Literal["k2", "k3"] = "k2",
@@ -96,6 +109,7 @@ class Mixing(GridModule):
                 raise ValueError(f"method.{name} must be at least 1, got {value}")
         if mixer.curvature and micro_batch is not None:
             raise ValueError("a mixer that asks for curvature needs whole graphs: set method.micro_batch=null")
+        self.skip_equal_groups = bool(skip_equal_groups)
         self.micro_batch = micro_batch
         self.probe = checked_probe(probe)
         if kl < 0 or kl_estimator not in ("k2", "k3"):
@@ -300,8 +314,11 @@ class Mixing(GridModule):
         """Fresh answers to problems with their grades and the log-probabilities that have a gradient."""
         found = self._sampled(items, copies, purpose)
         validation = purpose == _VALIDATION
-        scored = self._scored(found.batch, with_states=self.rl.wants_states and not validation)
         rewards = torch.tensor(found.solved, device=self.network.device).view(len(items), copies)
+        if self.skip_equal_groups and (validation or self._skippable):
+            scored = self._scored_unequal(found, rewards)
+        else:
+            scored = self._scored(found.batch, with_states=self.rl.wants_states and not validation)
         written = sum(found.lengths)
         self.ledger = self.ledger._replace(
             rollout=self.ledger.rollout + (0 if validation else written),
@@ -351,6 +368,19 @@ class Mixing(GridModule):
             self._pieces.append(found)
             self.ledger = self.ledger._replace(read=self.ledger.read + read)  # it is read once more
         return found
+
+    @property
+    def _skippable(self) -> bool:
+        """Whether nothing is learnt from a group with equal rewards."""
+        return self.rl.of_groups and not self.rl.wants_states and not self.kl and not self.mixer.joins_groups
+
+    def _scored_unequal(self, found: Sampled, rewards: Tensor) -> Scored:
+        """As ``_scored``; groups with equal rewards keep the sampler's log-probabilities, as constants."""
+        rows = (~equal_reward_groups(rewards)).repeat_interleave(rewards.shape[1]).nonzero().flatten().cpu()
+        part = self._scored(take_rows(found.batch, rows if len(rows) else torch.zeros(1, dtype=torch.long)))
+        constant = found.logps.to(part.logps)
+        logps = constant.index_copy(0, rows.to(constant.device), part.logps[: len(rows)])
+        return Scored(logps + 0 * part.logps.sum(), (found.batch.targets != IGNORED).to(logps.device), None)
 
     def _gradient(self, loss: Tensor | None) -> list[Tensor] | None:
         if loss is None:

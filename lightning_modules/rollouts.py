@@ -159,6 +159,16 @@ def split_rows(batch: TokenBatch, size: int) -> list[TokenBatch]:
     return found
 
 
+def take_rows(batch: TokenBatch, rows: Tensor) -> TokenBatch:
+    """The given rows (K,) of a batch with one sequence in each row, nothing packed or shared; as wide as it was."""
+    assert batch.segments is None and batch.branches is None and len(batch.ids) == len(batch.sources)
+    width, targets = batch.ids.shape[1], batch.targets[rows]
+    columns = (batch.sources[rows] - rows[:, None] * width).masked_fill(targets == IGNORED, 0)
+    sources = (columns + torch.arange(len(rows))[:, None] * width).masked_fill(targets == IGNORED, 0)
+    read = (columns.max(1).values + 2).sum()  # a row ends with the token that its last state predicts
+    return TokenBatch(batch.ids[rows], None, None, None, sources, targets, read)
+
+
 def gradients(model: LanguageModel, value: Tensor, weights: Sequence[Tensor], scored: Sequence[Scored]) -> list[Tensor]:
     """Gradient of a scalar by the weights, zeros where it does not depend on them; its graph is kept.
 

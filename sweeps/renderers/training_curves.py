@@ -53,7 +53,8 @@ def draw(runs: Mapping[str, Sequence[Path]], names: Sequence[str]) -> Figure | N
             if not curves:
                 continue
             drawn = True
-            values = np.stack([np.interp(grid, places, smoothed(found)) for places, found in curves])
+            # A line begins where the first value was logged: RL after SFT has no reward before.
+            values = np.stack([np.interp(grid, places, smoothed(found), left=np.nan) for places, found in curves])
             colour = matplotlib.colormaps["tab10"](place % 10)
             panel.fill_between(grid, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
             panel.plot(grid, values.mean(0), _STYLES[place // 10 % 4], color=colour, label=row, lw=1.5)

@@ -18,7 +18,7 @@ from lightning_modules.mixing import Mixing
 from lightning_modules.networks.tiny_model import TinyModel
 from lightning_modules.rivals import Chord, Hpt, Luffy, Relift, Sasr, Srft
 from lightning_modules.rl_terms import Ppo, Rolled
-from lightning_modules.rollouts import demonstrated, score
+from lightning_modules.rollouts import demonstrated, score, take_rows
 
 WORLD = Countdown(seed=0, highest_rank=5, cap=4, lowest_target=1, highest_target=9, largest=20)
 MIXERS = {
@@ -116,6 +116,44 @@ def test_the_hessian_product_is_the_change_of_the_blended_gradient(tmp_path):
     fit(built, source, folder=tmp_path, max_steps=1, accelerator="cpu", checkpoint_every=None)
     product, change = (torch.cat([part.flatten() for part in found[name]]) for name in ("product", "change"))
     assert (product - change).norm() < 1e-4 * change.norm() and change.norm() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["grpo", "fixed", "hpt", "chord", "amft", "luffy"])
+def test_groups_with_equal_rewards_can_be_left_out_of_the_gradient_without_changing_it(name, tmp_path):
+    seen = {}
+    for skip in (False, True):
+        mixer = MIXERS[name]()
+        built = trained(mixer, tmp_path / str(skip), steps=3, skip_equal_groups=skip)
+        seen[skip] = (load_file(tmp_path / str(skip) / "model.safetensors"), built.ledger)
+    (all_rows, dear), (some_rows, cheap) = seen[False], seen[True]
+    assert all(torch.allclose(all_rows[key], some_rows[key], atol=1e-6) for key in all_rows)
+    assert (dear.rollout, dear.validation) == (cheap.rollout, cheap.validation)
+    assert (cheap.trained < dear.trained) == (name != "luffy")  # whose groups hold a demonstration
+
+
+@pytest.mark.parametrize("rewards", [(0.0, 0.0), (1.0, 1.0)])
+def test_a_step_without_a_signal_moves_nothing_and_is_no_fault(rewards, tmp_path):
+    class Alike(Easy):
+        def solved(self, example_id, response):
+            return rewards[0]
+
+    source = Alike(world=WORLD, seed=0, demonstrations=16, validation=16, test=6, ood=6, batch_size=4, steps=4)
+    built = module(Mixer(), source=source, skip_equal_groups=True)
+    before = {name: value.clone() for name, value in built.network.state_dict().items()}
+    fit(built, source, folder=tmp_path, max_steps=2, accelerator="cpu", checkpoint_every=None)
+    assert all(torch.equal(before[name], value) for name, value in built.network.state_dict().items())
+
+
+def test_a_row_by_itself_is_scored_as_among_the_others():
+    source = data()
+    built = module(Mixer(), source=source)
+    batch = demonstrated(built.network, source, source.items("train"))
+    rows = torch.tensor([5, 2, 11])
+    part = take_rows(batch, rows)
+    lengths = [len(built.network.codec.prompt_ids([one.prompt])[0]) for one in source.items("train")]
+    written = (batch.targets != -100).sum(1)
+    assert part.read == sum(lengths[row] + int(written[row]) for row in rows)
+    assert torch.allclose(score(built.network, part).logps, score(built.network, batch).logps[rows], atol=1e-5)
 
 
 def test_curvature_wants_whole_graphs():

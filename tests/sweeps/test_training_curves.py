@@ -42,3 +42,13 @@ def test_rows_without_the_metric_have_no_line(tmp_path):
     written = training_curves.write(runs, ["train/mu"], tmp_path)
     assert [path.name for path in written] == ["training_curves.png", "training_curves.svg"]
     assert training_curves.write(runs, [], tmp_path) == []
+
+
+def test_a_line_begins_where_its_first_value_was_logged(tmp_path):
+    path = log(tmp_path / "a", "train/mu", [1.0, 1.0, 1.0, 1.0])
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[2]["train/reward"], rows[3]["train/reward"] = 0.5, 0.7
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    (line,) = training_curves.draw({"a": [path]}, ["train/reward"]).axes[0].lines
+    places, values = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+    assert np.isnan(values[places < 0.75]).all() and values[75] == pytest.approx(0.5) and values[-1] == 0.7
