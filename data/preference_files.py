@@ -164,11 +164,11 @@ class PreferenceFiles(ItemData):
         if "test" not in rows:
             sides: dict[bool, list[PreferenceRow]] = {False: [], True: []}
             for row in rows["train"]:
-                sides[_place(row.pair.prompt) < self.held_out_share].append(row)
+                sides[place(row.pair.prompt) < self.held_out_share].append(row)
             rows = {"train": sides[False], "test": sides[True]}
         if self.half:
             first = self.half == "sft"
-            rows["train"] = [row for row in rows["train"] if (_place(row.pair.prompt, "half") < 0.5) is first]
+            rows["train"] = [row for row in rows["train"] if (place(row.pair.prompt, "half") < 0.5) is first]
         rows = {split: found[: self.sizes[split]] for split, found in rows.items()}
         if not rows["train"]:
             raise ValueError(f"{self.name} has no pair to train on; left out: {dict(self.dropped) or 'none'}")
@@ -282,31 +282,8 @@ class PreferenceFiles(ItemData):
         return {"pairs": counts, "dropped": {reason: count for reason, count in self.dropped.items() if count}}
 
     def frame(self, readings: Sequence[Any]) -> pd.DataFrame:
-        """One row for each held-out pair.
-
-        Columns: example_id, response (the first one), response_tokens, finished (means over the responses); of a method
-        that reads pairs also success (the policy has the preference right) and reward (its margin, in nats per the
-        method's unit of length).
-        """
-        rows: list[dict[str, Any]] = []
-        grouped: dict[str, list[Any]] = {}
-        margins: dict[str, float] = {}
-        for one in readings:
-            for completion in one.completions if isinstance(one, PreferenceReading) else (one,):
-                grouped.setdefault(completion.example_id, []).append(completion)
-            if isinstance(one, PreferenceReading):
-                margins[one.completions[0].example_id] = one.margin
-        for identifier, written in grouped.items():
-            row = {
-                "example_id": identifier,
-                "response": written[0].response,
-                "response_tokens": float(np.mean([one.tokens for one in written])),
-                "finished": float(np.mean([one.finished for one in written])),
-            }
-            if identifier in margins:
-                row |= {"success": float(margins[identifier] > 0), "reward": margins[identifier]}
-            rows.append(row)
-        return pd.DataFrame(rows)
+        """See ``reading_frame``."""
+        return reading_frame(readings)
 
     def _prepared(self) -> dict[str, list[PreferenceRow]]:
         if self._rows is None:
@@ -318,6 +295,34 @@ def _texts(pair: PreferencePair) -> tuple[Text, Text]:
     return (pair.prompt, pair.chosen), (pair.prompt, pair.rejected)
 
 
-def _place(prompt: str, purpose: str = "held out") -> float:
+def place(prompt: str, purpose: str = "held out") -> float:
     """A number in [0, 1) that looks random and depends on the prompt alone."""
     return int.from_bytes(hashlib.sha256(f"{purpose} {prompt}".encode()).digest()[:7], "big") / 2**56
+
+
+def reading_frame(readings: Sequence[Any]) -> pd.DataFrame:
+    """One row for each held-out pair.
+
+    Columns: example_id, response (the first one), response_tokens, finished (means over the responses); of a method
+    that reads pairs also success (the policy has the preference right) and reward (its margin, in nats per the
+    method's unit of length).
+    """
+    rows: list[dict[str, Any]] = []
+    grouped: dict[str, list[Any]] = {}
+    margins: dict[str, float] = {}
+    for one in readings:
+        for completion in one.completions if isinstance(one, PreferenceReading) else (one,):
+            grouped.setdefault(completion.example_id, []).append(completion)
+        if isinstance(one, PreferenceReading):
+            margins[one.completions[0].example_id] = one.margin
+    for identifier, written in grouped.items():
+        row = {
+            "example_id": identifier,
+            "response": written[0].response,
+            "response_tokens": float(np.mean([one.tokens for one in written])),
+            "finished": float(np.mean([one.finished for one in written])),
+        }
+        if identifier in margins:
+            row |= {"success": float(margins[identifier] > 0), "reward": margins[identifier]}
+        rows.append(row)
+    return pd.DataFrame(rows)

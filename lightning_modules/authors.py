@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -68,20 +69,56 @@ class Author:
             "tokenizer": hashlib.sha256(spelt.encode()).hexdigest(),
         }
 
+    def reads(self, prompts: Sequence[str], *, room: int) -> list[bool]:
+        """Which prompts the model can read, with so many tokens left for a response."""
+        return [self._reads(prompt, room) for prompt in prompts]
+
+    def _reads(self, prompt: str, room: int) -> bool:
+        try:
+            (ids,) = self.model.codec.prompt_ids([prompt])
+        except ValueError:  # too long, or characters that it has not
+            return False
+        return len(ids) + room <= self.model.network.limit
+
     def write(
-        self, items: Sequence[Any], *, copies: int, temperature: float, max_tokens: int, seed: int
+        self,
+        items: Sequence[Any],
+        *,
+        copies: int,
+        temperature: float,
+        max_tokens: int,
+        seed: int,
+        batch: int | None = None,
     ) -> list[Completion]:
-        """``copies`` responses to every prompt; authors that differ draw different random numbers."""
+        """``copies`` responses to every prompt; authors that differ draw different random numbers.
+
+        ``batch`` is how many rows are written together, which changes no response; ``None``: the sampler's own. On a
+        GPU if there is one, where the weights do not stay: several large authors take turns.
+        """
         own = int.from_bytes(hashlib.sha256(f"{self.name} {seed}".encode()).digest()[:7], "big")
-        sampler = Sampler(max_tokens=max_tokens, temperature=temperature)
-        return complete(self.model, items, sampler, copies=copies, seed=own)
+        options: dict[str, Any] = {} if batch is None else {"batch": batch}
+        sampler = Sampler(max_tokens=max_tokens, temperature=temperature, **options)
+        with self._put_back():
+            return complete(self.model, items, sampler, copies=copies, seed=own)
+
+    @contextmanager
+    def _put_back(self) -> Iterator[None]:
+        """Weights that were taken to a GPU meanwhile go back where they were."""
+        place = self.model.device
+        try:
+            yield
+        finally:
+            if self.model.device != place:
+                self.model.to(place)
 
     def source(self) -> Source:
-        """As a scorer; the network is in evaluation mode from now on."""
+        """As a scorer; the network is in evaluation mode from now on, and on a GPU, if any, from the first text on."""
         self.model.eval()
         network = self.model.network
 
         def logits(ids: Tensor) -> Tensor:
+            if torch.cuda.is_available():
+                self.model.to("cuda")
             with torch.no_grad():
                 return network.lm_head(network.hidden(ids.to(self.model.device))).cpu()
 
@@ -96,4 +133,5 @@ class Author:
         progress: Callable[[int, int], None] | None = None,
     ) -> SourceScores:
         """Scores of (prompt, response) texts, a stage. ``data.preference_files.RecordedAuthor`` brings its own."""
-        return source_scores(stages, self.source(), texts, policy, progress=progress, batch=64)
+        with self._put_back():
+            return source_scores(stages, self.source(), texts, policy, progress=progress, batch=64)

@@ -5,6 +5,7 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from data.records.texts import Demonstration
 from lightning_modules.authors import Author
 from lightning_modules.losses.logps import sequence_logps
 from lightning_modules.networks.causal import CausalAnswerer
@@ -105,6 +106,36 @@ def test_a_source_scores_what_the_policys_own_forward_pass_gives():
     )
     assert found.tokens.tolist() == [len(row) for row in answers]
     assert found.bytes.tolist() == [len(response.encode()) for _, response in TEXTS]
+
+
+def test_an_author_tells_which_prompts_it_can_read():
+    one = author(byte_level())
+    (length,) = map(len, one.model.codec.prompt_ids(["the river"]))
+    assert one.reads(["the river", "z" * 70], room=64 - length) == [True, False]  # 70 are above prompt_limit
+    assert one.reads(["the river"], room=65 - length) == [False]
+
+
+def test_what_an_author_writes_does_not_depend_on_the_batch():
+    one, items = author(byte_level()), [Demonstration(str(place), text, "") for place, (text, _) in enumerate(TEXTS)]
+    options = {"copies": 2, "temperature": 1.0, "max_tokens": 6, "seed": 3}
+    whole, single = one.write(items, **options), one.write(items, **options, batch=1)
+    assert [text._replace(logp=0.0) for text in whole] == [text._replace(logp=0.0) for text in single]
+    assert len({text.response for text in whole}) > 3
+
+
+def test_large_authors_take_turns_on_the_gpu():
+    class Movable:
+        device = "cpu"
+
+        def to(self, place):
+            self.device = place
+
+    one = author(byte_level())
+    one.model = Movable()
+    with pytest.raises(RuntimeError), one._put_back():
+        one.model.to("cuda")
+        raise RuntimeError
+    assert one.model.device == "cpu"
 
 
 def test_a_tokenizer_without_a_start_token_begins_with_the_prompt():
