@@ -25,8 +25,9 @@ from torch import Tensor
 
 from lightning_modules.losses.infifpo import FusedReference, winner_shares
 from lightning_modules.losses.logps import IGNORED, response_mask, sequence_logps, token_logps
+from lightning_modules.networks.token_batch import TokenBatch, shared_prompt_batch
 
-SHARD = 256
+SHARD = 1024
 """Texts of a shard: what an interruption loses at most."""
 
 
@@ -65,6 +66,8 @@ class Source:
         positions: longest text in tokens, BOS and terminator included.
         identity: digests of weights and tokenizer; names the scores, so it must change when they could.
         template: how prompt and response are set: text with {prompt} and, last, {response}.
+        responses: a batch whose responses share prompts (E of at most L tokens) -> log-probabilities (E, L), nats; for
+            networks that read a prompt once for two responses. ``None``: every text is read by itself.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Source:
     positions: int
     identity: Mapping[str, str]
     template: str = "{prompt}{response}"
+    responses: Callable[[TokenBatch], Tensor] | None = None
 
     def __post_init__(self) -> None:
         if not self.template.endswith("{response}") or self.template.count("{") > 2:
@@ -170,7 +174,12 @@ def score_texts(
     sizes = np.array([len(response.encode()) for _, response in texts], dtype=np.int64)
     sums = np.full(len(texts), np.nan)
     within = [index for index, (ids, _) in enumerate(encoded) if len(ids) <= source.positions]
-    order = sorted(within, key=lambda index: len(encoded[index][0]))
+    couples = _couples(encoded, within) if source.responses is not None else []
+    coupled = {index for couple in couples for index in couple}
+    for begin in range(0, len(couples), batch):
+        chosen = couples[begin : begin + batch]
+        sums[np.array(chosen).T.ravel()] = _shared(source, [[encoded[index] for index in couple] for couple in chosen])
+    order = sorted(set(within) - coupled, key=lambda index: len(encoded[index][0]))
     for begin in range(0, len(order), batch):
         rows = order[begin : begin + batch]
         width = max(len(encoded[index][0]) for index in rows)
@@ -188,6 +197,28 @@ def score_texts(
             f"{texts[bad[0]][1][:60]!r}: check its weights, precision and template, or leave it out"
         )
     return SourceScores(sums, tokens, sizes)
+
+
+def _couples(encoded: Sequence[tuple[list[int], int]], within: Sequence[int]) -> list[tuple[int, int]]:
+    """Neighbours that are two responses to one prompt, the shortest first; a text is in one couple at most."""
+    found, place = [], 0
+    while place + 1 < len(within):
+        one, other = within[place], within[place + 1]
+        heads = [encoded[index][0][: encoded[index][1]] for index in (one, other)]
+        if heads[0] == heads[1]:
+            found.append((one, other))
+        place += 1 + (heads[0] == heads[1])
+    return sorted(found, key=lambda couple: len(encoded[couple[0]][0]) + len(encoded[couple[1]][0]))
+
+
+def _shared(source: Source, couples: Sequence[Sequence[tuple[list[int], int]]]) -> np.ndarray:
+    """Sums of all first texts, then of all second ones; a couple's prompt is read once."""
+    assert source.responses is not None
+    heads = [one[0][: one[1]] for one, _ in couples]
+    first, second = ([ids[begun:] for ids, begun in side] for side in zip(*couples, strict=True))
+    batch = shared_prompt_batch(heads, first, second, padding=0)
+    sums: np.ndarray = source.responses(batch).double().sum(1).cpu().numpy()
+    return sums
 
 
 class Stages(Protocol):

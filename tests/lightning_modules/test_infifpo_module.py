@@ -2,8 +2,10 @@
 
 import json
 import math
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,7 +19,7 @@ from lightning_modules.infifpo import REPORT_FILE, InfiFpo
 from lightning_modules.networks.language_model import LanguageModel, WorldCodec
 from lightning_modules.networks.tiny_decoder import TinyDecoder
 from lightning_modules.pair_objectives import OBJECTIVES
-from lightning_modules.scoring_sources import SourceAlarmError
+from lightning_modules.scoring_sources import ScoringPolicy, SourceAlarmError, score_texts
 from tests.lightning_modules.tiny_world import tiny_model
 
 CHARACTERS = Vocabulary(tuple("0123456789+= "), separator="")
@@ -213,3 +215,18 @@ def test_wrpos_blend_is_of_the_sources_response_at_alpha_one_and_of_the_pivots_a
     assert not torch.allclose(by_source, by_pivot)
     torch.testing.assert_close(losses("wrpo", Pairs(), alpha=1.0), by_source)
     torch.testing.assert_close(losses("wrpo", Pairs(), alpha=0.0), by_pivot)
+
+
+@pytest.mark.parametrize("terminator", ["one", "none"])
+def test_a_prompt_read_once_for_two_responses_gives_the_scores_of_each_by_itself(terminator):
+    source = author("one", seed=1).source()
+    assert source.responses is not None
+    texts = [("1+1=", "2"), ("2+9=", "11"), ("2+9=", "1"), ("2+9=", "101"), ("3", "1"), ("3", "12345678"), ("3", "7")]
+    policy = ScoringPolicy(terminator=terminator)
+    for batch in (1, 2, 8):
+        shared = score_texts(source, texts, policy, batch=batch)
+        apart = score_texts(replace(source, responses=None), texts, policy, batch=batch)
+        assert np.allclose(shared.sums, apart.sums, atol=1e-5)
+        assert shared.tokens.tolist() == apart.tokens.tolist() and len(set(apart.sums.round(6))) == len(texts)
+    short = replace(source, positions=8)
+    assert np.isnan(score_texts(short, texts, policy).sums).tolist() == [False] * 5 + [True, False]
