@@ -16,6 +16,7 @@ from lightning_modules.networks.fingerprint import parameters_digest
 from lightning_modules.networks.hub_causal import TokenizerCodec
 from lightning_modules.networks.hub_tokenizer import HubTokenizer
 from lightning_modules.networks.language_model import LanguageModel, WorldCodec
+from lightning_modules.networks.token_batch import TokenBatch
 from lightning_modules.scoring_sources import ScoringPolicy, Source, SourceScores, Stages, source_scores
 
 
@@ -122,7 +123,13 @@ class Author:
             with torch.no_grad():
                 return network.lm_head(network.hidden(ids.to(self.model.device))).cpu()
 
-        return Source(self.name, logits, self.tokenizer, network.limit, self.identity, self.template)
+        def responses(batch: TokenBatch) -> Tensor:
+            with torch.no_grad():
+                return self.model.response_logps(batch.to(self.model.device))[0]
+
+        # Not every attention of a hub model takes the mask of a shared prompt.
+        shared = responses if isinstance(self.tokenizer, WorldTokenizer) else None
+        return Source(self.name, logits, self.tokenizer, network.limit, self.identity, self.template, shared)
 
     def scores(
         self,
