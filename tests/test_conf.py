@@ -84,6 +84,7 @@ GOES_WITH = {
     ("base", "preference_sft"): ("experiment=preferences",),
     ("base", "preference_policy"): ("experiment=preferences",),
     ("base", "hub_source"): ("experiment=preferences",),
+    ("base", "sampled_sft"): ("experiment=preferences_sampled",),
     ("method", "lm_eval"): ("evaluation=text", "data=lm_eval_gsm8k"),
     **{("base", f"policy_{name}"): ("experiment=instruction_policies",) for name in ("base", "sft", "dpo")},
     **{
