@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -60,7 +61,9 @@ class Ledger:
         self.outputs = outputs
         self.stages = StageStore(outputs / "stages")
         self._records: dict[Path, tuple[int, dict[str, Any]]] = {}
-        self._known: tuple[int, dict[str, list[_Finished]]] = (-1, {})
+        self._known: dict[str, list[_Finished]] = {}
+        self._known_names: set[str] = set()
+        self._kinds_of: dict[int, tuple[Mapping[str, Any], str, str]] = {}
 
     def folder(self, cell: Cell | str) -> Path:
         """Run folder of a cell, existing or not."""
@@ -138,7 +141,8 @@ class Ledger:
     def _cost(self, config: Mapping[str, Any], *, rest: bool, training: bool) -> Cost:
         known = self._finished()
         prior = prior_cost(config, rest=rest, training=training)
-        for basis, key, slack in (("measured", exact_kind(config), 0.15), ("similar", cost_kind(config), 0.4)):
+        exact, kind = self._kinds(config)
+        for basis, key, slack in (("measured", exact, 0.15), ("similar", kind, 0.4)):
             like = [one for one in known.get(key, []) if rest or one.training is not None]
             if not like:
                 continue
@@ -167,19 +171,35 @@ class Ledger:
         )
 
     def _finished(self) -> dict[str, list[_Finished]]:
-        """Finished runs below ``outputs`` by their exact kind, by their kind, and all of them ("")."""
-        paths = list(self.outputs.glob("runs/*/done.json"))
-        if self._known[0] != len(paths):
-            found: dict[str, list[_Finished]] = {}
-            for path in paths:
-                done = self.record(path)
-                cost = done.get("cost") or {}
-                if "size" in cost:
-                    entry = self._read_finished(path, done, cost)
-                    for kind in (cost["exact"], done["cost_kind"], ""):
-                        found.setdefault(kind, []).append(entry)
-            self._known = (len(paths), found)
-        return self._known[1]
+        """Finished runs below ``outputs`` by their exact kind, by their kind, and all of them ("").
+
+        Asked for every cell of a sweep at every look at it: only runs that are new since then are read.
+        """
+        folder = self.outputs / "runs"
+        try:
+            names = set(os.listdir(folder))
+        except FileNotFoundError:
+            names = set()
+        if self._known_names - names:
+            self._known_names, self._known = set(), {}
+        for name in sorted(names - self._known_names):
+            path = folder / name / "done.json"
+            if not (done := self.record(path)):
+                continue
+            self._known_names.add(name)
+            cost = done.get("cost") or {}
+            if "size" in cost:
+                entry = self._read_finished(path, done, cost)
+                for kind in (cost["exact"], done["cost_kind"], ""):
+                    self._known.setdefault(kind, []).append(entry)
+        return self._known
+
+    def _kinds(self, config: Mapping[str, Any]) -> tuple[str, str]:
+        """The exact kind and the kind of a config, hashed once as long as it is the same object."""
+        known = self._kinds_of.get(id(config))
+        if known is None or known[0] is not config:
+            known = self._kinds_of[id(config)] = (config, exact_kind(config), cost_kind(config))
+        return known[1], known[2]
 
     def _read_finished(self, path: Path, done: Mapping[str, Any], cost: Mapping[str, Any]) -> _Finished:
         """What a run took without the trainings that happened to be done inside it: those are stages, and shared."""

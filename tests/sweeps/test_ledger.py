@@ -103,3 +103,25 @@ def test_a_prompt_with_neighbours_counts_their_sentences():
     shown = changed(CONFIG, data={**CONFIG["data"], "prompt": {"neighbours": "labelled", "k": 3}})
     hidden = changed(CONFIG, data={**CONFIG["data"], "prompt": {"neighbours": "none", "k": 3}})
     assert (training_size(shown), training_size(hidden)) == (4 * plain, plain)
+
+
+def test_a_look_reads_only_runs_that_are_new_since_the_last(tmp_path, monkeypatch):
+    read = []
+    real = Ledger._read_finished
+
+    def reading(self, path, *rest):
+        read.append(path.parent.name)
+        return real(self, path, *rest)
+
+    monkeypatch.setattr(Ledger, "_read_finished", reading)
+    ledger, wanted = Ledger(tmp_path), made_cell("z")
+    finish(tmp_path, made_cell("a"), finished=10, seconds=20.0)
+    (tmp_path / "runs" / "begun").mkdir()
+    first = ledger.cost(wanted).seconds
+    assert ledger.cost(wanted).seconds == first and read == ["a"]
+    finish(tmp_path, made_cell("b"), finished=20, seconds=60.0)
+    assert ledger.cost(wanted).seconds > first and read == ["a", "b"]
+    (tmp_path / "runs" / "a" / "done.json").unlink()
+    (tmp_path / "runs" / "a" / "receipt.json").unlink()
+    (tmp_path / "runs" / "a").rmdir()
+    assert ledger.cost(wanted).seconds > first and read == ["a", "b", "b"]  # what was deleted is forgotten
