@@ -117,13 +117,17 @@ class Author:
         self.model.eval()
         network = self.model.network
 
-        def logits(ids: Tensor) -> Tensor:
+        def wake() -> None:
             if torch.cuda.is_available():
                 self.model.to("cuda")
+
+        def logits(ids: Tensor) -> Tensor:
+            wake()
             with torch.no_grad():
                 return network.lm_head(network.hidden(ids.to(self.model.device))).cpu()
 
         def responses(batch: TokenBatch) -> Tensor:
+            wake()
             with torch.no_grad():
                 return self.model.response_logps(batch.to(self.model.device))[0]
 
