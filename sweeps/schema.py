@@ -105,12 +105,23 @@ def check_arguments(target: Callable[..., Any], node: Mapping[str, Any], path: s
         if key not in accepted:
             raise UserError(f"unknown key {path}.{key}: {nearest(key, accepted)}")
         if key in hints and not _fits(value, hints[key]):
-            wanted = getattr(hints[key], "__name__", None) or str(hints[key]).replace("typing.", "")
-            raise UserError(f"{path}.{key} is {value!r}: it takes {wanted}")
+            raise UserError(f"{path}.{key} is {value!r}: it takes {_spelt(hints[key])}")
     for name in accepted:
         # A function that a config only binds some arguments of gets the others (tensors) when it is called.
         if parameters[name].default is inspect.Parameter.empty and name not in node and not node.get("_partial_"):
             raise UserError(f"{path}.{name} is missing: give {path}.{name}=...")
+
+
+def _spelt(hint: Any) -> str:
+    """An annotation as a person would say it: the options of a Literal, the parts of a union, null for None."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return " or ".join(str(argument) for argument in arguments)
+    if origin is typing.Union or type(hint).__name__ == "UnionType":
+        return " or ".join(_spelt(argument) for argument in arguments)
+    if hint is type(None):
+        return "null"
+    return hint.__name__ if isinstance(hint, type) and not arguments else str(hint).replace("typing.", "")
 
 
 def _fits(value: Any, hint: Any) -> bool:

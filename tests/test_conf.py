@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -270,3 +271,17 @@ def test_sweeps_share_cells_and_order_changes_nothing():
     trained = [{cell.training for cell in PLANNER.sweep(definition.load(name), "tiny") if cell.row.startswith(rows)}
                for name, rows in (("re/prompt", "Fine-tuned"), ("re/implicit", "SemEval, fine-tuned"))]
     assert len(trained[1]) == 10 and trained[1] < trained[0]
+
+
+def test_a_value_of_another_kind_is_answered_with_what_is_taken():
+    def made(word: Literal["none", "old"] = "none", count: int | None = None, rate: float = 0.1) -> None: ...
+
+    for node, said in (
+        ({"word": "sideways"}, "m.word is 'sideways': it takes none or old"),
+        ({"count": "many"}, "m.count is 'many': it takes int or null"),
+        ({"rate": None}, "m.rate is None: it takes float"),
+    ):
+        with pytest.raises(UserError) as error:
+            schema.check_arguments(made, node, "m")
+        assert str(error.value) == said
+
