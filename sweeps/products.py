@@ -14,8 +14,12 @@ from sweeps.signature import hash_of
 _ORDER = frozenset({"batch_size", "bucket", "seed", "cost"})
 """Keys of a data config that decide how it is gone through, and not what is in it."""
 
-_FUSED = ("infifpo", "infifpo_ipo", "infifpo_wrpo", "multi_reference", "constant_margin")
-"""Objectives that read what all their sources make of a pair."""
+SCORED = {
+    "infifpo": "pairs", "infifpo_ipo": "pairs", "multi_reference": "pairs", "single_reference": "pairs",
+    "constant_margin": "pairs", "infifpo_wrpo": "blended pairs",
+}  # fmt: skip
+"""What sources score for an objective, by its name; nothing for others. ``pair_objectives.OBJECTIVES`` decides it, and
+needs torch, which a plan does not import: a test holds the two equal."""
 
 
 class Product(NamedTuple):
@@ -68,12 +72,10 @@ def _pairs(config: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Produ
     key = hash_of({"data": written, "by": {name: sources.get(name) for name in writers}})
     half = "SFT" if data.get("half") == "sft" else "preferences"
     yield Product("preference_candidates", key, f"responses of {len(writers)} models, for {half}")
-    scorers = method.get("sources") if str(method.get("objective", "")) in _FUSED else None
-    if method.get("objective") == "single_reference" and method.get("source"):
-        scorers = [method["source"]]
-    for name in scorers or ():
-        scored = hash_of({"pairs": key, "by": sources.get(name)})
-        yield Product("source_logps", scored, f"log-probabilities of the pairs under {name}")
+    texts = SCORED.get(str(method.get("objective")))
+    for name in method.get("sources") or () if texts else ():
+        scored = hash_of({"pairs": key, "texts": texts, "by": sources.get(name)})
+        yield Product("source_logps", scored, f"log-probabilities of the {texts} under {name}")
 
 
 def _named(retriever: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from lightning_modules.networks.language_model import LanguageModel, WorldCodec
 from lightning_modules.networks.tiny_decoder import TinyDecoder
 from lightning_modules.pair_objectives import OBJECTIVES
 from lightning_modules.scoring_sources import ScoringPolicy, SourceAlarmError, score_texts
+from sweeps.products import SCORED
 from tests.lightning_modules.tiny_world import tiny_model
 
 CHARACTERS = Vocabulary(tuple("0123456789+= "), separator="")
@@ -230,3 +231,9 @@ def test_a_prompt_read_once_for_two_responses_gives_the_scores_of_each_by_itself
         assert shared.tokens.tolist() == apart.tokens.tolist() and len(set(apart.sums.round(6))) == len(texts)
     short = replace(source, positions=8)
     assert np.isnan(score_texts(short, texts, policy).sums).tolist() == [False] * 5 + [True, False]
+
+
+def test_a_plan_knows_which_objectives_have_their_sources_score_and_what():
+    reading = {name: one for name, one in OBJECTIVES.items() if one.sources}
+    assert {name: "blended pairs" if one.blended else "pairs" for name, one in reading.items()} == SCORED
+
