@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sweeps.engines import Ended, Engine
+from sweeps.failures import NO_ROOM
 from sweeps.lease import alive
 from sweeps.ledger import read_json
-from sweeps.run import BUSY, NO_ROOM, Job, fail
+from sweeps.run import BUSY, Job, fail
 from sweeps.stages import StageStore
 
 GIVE_UP = frozenset({"nan", "bad-data", "bug", "disk"})

@@ -135,7 +135,7 @@ class _Other:
 
     def blame(self, error: Exception) -> None:
         """Raises what the rank failed of, if it failed: rank 0's own error is then only that it lost the other."""
-        from sweeps.run import Preempted
+        from sweeps.failures import Preempted
 
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)

@@ -9,7 +9,6 @@ is driven by an engine.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sweeps import receipt as receipts
-from sweeps.errors import UserError
+from sweeps.failures import Preempted, classify
 from sweeps.lease import Lease, LeaseHeld
 from sweeps.ledger import cost_kind, cost_record, digests, read_json
 from sweeps.machine import accelerators, limit_threads, peak_mebibytes
@@ -86,10 +85,6 @@ class Job:
         return Path(self.outputs) / "runs" / self.signature
 
 
-class Preempted(BaseException):
-    """The scheduler, or a person, asked this process to go (SIGTERM)."""
-
-
 _orders: list[str] = []
 """Why this process was told to go, while it runs a cell; engines may give it another one later."""
 
@@ -102,37 +97,6 @@ def preempt(reason: str) -> NoReturn:
     """
     _orders.append(reason)
     raise Preempted(reason)
-
-
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""Error numbers of a full disk and of a full quota."""
-
-
-def classify(error: BaseException) -> str:
-    """Failure class of an exception: oom, disk, nan, bad-data, preempted, killed or bug."""
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text.lower():
-        return "oom"
-    if _full(error):
-        return "disk"
-    if any(kind.__name__ in ("NonFiniteLossError", "FloatingPointError") for kind in type(error).__mro__):
-        return "nan"
-    if isinstance(error, Preempted):
-        return "preempted"
-    if isinstance(error, KeyboardInterrupt):
-        return "killed"
-    if isinstance(error, (UserError, ValueError, FileNotFoundError, UnicodeError)):
-        return "bad-data"
-    return "bug"
-
-
-def _full(error: BaseException | None) -> bool:
-    """Whether an error, or one that it was made of, says that a disk is full; libraries write through C code too."""
-    while error is not None:
-        if (isinstance(error, OSError) and error.errno in NO_ROOM) or "no space left on device" in str(error).lower():
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def fail(folder: Path, kind: str, reason: str, trace: str = "") -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweeps import ranks
-from sweeps.run import Preempted
+from sweeps.failures import Preempted
 
 ROOT = Path(__file__).resolve().parents[2]
 # No dropout, which each process would draw for itself, and batches of eight and, at last, one for two processes.

@@ -12,7 +12,8 @@ from sweeps.driver import drive
 from sweeps.engines.protocol import Ended
 from sweeps.engines.serial import SerialEngine
 from sweeps.errors import UserError
-from sweeps.run import BUSY, Job, Preempted, classify
+from sweeps.failures import Preempted, classify
+from sweeps.run import BUSY, Job
 from sweeps.stages import StageStore, write_atomically
 
 
