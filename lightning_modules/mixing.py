@@ -92,7 +92,7 @@ class Mixing(GridModule):
         rollouts: int = 8,
         rollout_tokens: int = 24,
         rollout_sampler: Sampling | None = None,
-        skip_equal_groups: bool = False,
+        skip_equal_groups: bool = True,
         micro_batch: int | None = None,
         kl: float = 0.0,
         kl_estimator: Literal["k2", "k3"] = "k2",
