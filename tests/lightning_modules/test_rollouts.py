@@ -26,9 +26,9 @@ CARDS = GeneralPoints(seed=0, reward="success", verify_steps=2, ungraded_call=Fa
 RATE = Optimiser(learning_rate=1e-2, weight_decay=0.0, warmup=0.0, schedule="constant")
 
 
-def problems(world, name, **options):
+def problems(world, name, kind=VerifiedProblems, **options):
     sizes = {"demonstrations": 8, "validation": 4, "test": 4, "ood": 3, "batch_size": 3, "steps": 3}
-    return VerifiedProblems(world=world, seed=0, name=name, **{**sizes, **options})
+    return kind(world=world, seed=0, name=name, **{**sizes, **options})
 
 
 def tiny():
@@ -132,6 +132,31 @@ def test_gradients_in_pieces_are_those_of_the_whole(rows, rl, tmp_path):
     assert pieces.mus == pytest.approx(whole.mus, abs=1e-4) and whole.mus[-1] != whole.mus[0]
     for one, other in zip(whole.network.parameters(), pieces.network.parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+
+
+class Coin(VerifiedProblems):
+    """Walks that are solved or not by the spelling of their actions."""
+
+    def play(self, example_ids, write):
+        episodes = super().play(example_ids, write)
+        return [one._replace(solved=sum(map(ord, "".join(one.actions))) % 2 == 0) for one in episodes]
+
+
+@pytest.mark.parametrize("size", [None, 2])
+def test_walks_of_groups_with_equal_rewards_are_left_out_of_the_gradient_without_changing_it(size, tmp_path):
+    ends = []
+    for skip in (False, True):
+        data = problems(WALKS, "navigation", kind=Coin)
+        module = Mixing(model=tiny(), seed=0, mixer=FixedMu(mu=0.2), optimiser=RATE, sampler=Sampler(max_tokens=4),
+                        rollouts=2, rollout_tokens=4, skip_equal_groups=skip, micro_batch=size)  # fmt: skip
+        module.attach(data)
+        fit(module, data, folder=tmp_path / str(skip), max_steps=3, accelerator="cpu", checkpoint_every=None)
+        ends.append(module)
+    (every, some), before = ends, build_language_model(tiny(), problems(WALKS, "navigation"), seed=0)
+    assert every.ledger.rollout == some.ledger.rollout and some.ledger.trained < every.ledger.trained
+    for one, other, start in zip(*(net.parameters() for net in (every.network, some.network, before)), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+        assert not torch.equal(one, start)
 
 
 def test_one_turn_is_a_prompt_with_its_response():
