@@ -8,14 +8,12 @@ weights, so that mu may depend on them and a third backward pass is not needed.
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -23,24 +21,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from data.records.episodes import Answers
 from data.records.texts import Demonstration
 from lightning_modules.base import GridModule, NonFiniteLossError, Optimiser, Progress
+from lightning_modules.experience import PROBE, Experience, copy_weights
 from lightning_modules.generation import Sampler, Sampling
 from lightning_modules.losses.amft import gradient_cosine
-from lightning_modules.losses.logps import IGNORED, sequence_logps
-from lightning_modules.losses.policy_gradient import equal_reward_groups, group_advantages
-from lightning_modules.mixers import AdamView, Demonstrated, Material, Mixer, Signals, Weights, adam_view
+from lightning_modules.mixers import AdamView, Material, Mixer, Signals, Weights, adam_view
 from lightning_modules.networks.language_model import LanguageModel, LanguageModelConfig, build_language_model
-from lightning_modules.networks.token_batch import TokenBatch
-from lightning_modules.rl_terms import RlTerm, Rolled, kl_term
-from lightning_modules.rollouts import (
-    Sampled,
-    Scored,
-    answers,
-    demonstrated,
-    gradients,
-    sample,
-    score,
-    take_rows,
-)
+from lightning_modules.rl_terms import RlTerm, kl_term
+from lightning_modules.rollouts import answers, gradients
 from lightning_modules.training_cost import Ledger, Probed, checked_probe, reached
 
 LEDGER_FILE = "mixing.json"
@@ -48,9 +35,6 @@ LEDGER_FILE = "mixing.json"
 
 START_FILE = "start"
 """Folder inside it with the weights that it began with, for controls that begin there as well."""
-
-_ROLLOUTS, _VALIDATION, _PROBE = 1, 2, 4
-"""What random numbers are for."""
 
 
 class Mixing(GridModule):
@@ -123,12 +107,9 @@ class Mixing(GridModule):
         self.kl, self.kl_estimator = float(kl), kl_estimator
         self.sampler, self.samples = sampler, samples
         self.trains, self.keep_start = bool(tune), keep_start
-        self.ledger = Ledger()
         self.mus: list[float] = []
         self.probes: list[Probed] = []
         self._start: dict[str, Tensor] = {}
-        self._reference: LanguageModel | None = None
-        self._pieces: list[Scored] = []
         self._made: tuple[Signals, Weights] | None = None
         self._clip: float | None = None
         self._step_read = 0
@@ -137,6 +118,21 @@ class Mixing(GridModule):
         """Build the model; random weights follow from the seed."""
         self.network = build_language_model(self.model, data, seed=self.seed)
         self._data = data
+        self.experience = Experience(
+            self.network,
+            data,
+            sampler=self.rollout_sampler,
+            seed=self.seed,
+            with_states=self.rl.wants_states,
+            skip_equal_groups=self.skip_equal_groups,
+            all_learn=not self.rl.of_groups or self.rl.wants_states or self.kl > 0 or self.mixer.joins_groups,
+            micro_batch=self.micro_batch,
+        )
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the training has cost so far."""
+        return self.experience.ledger
 
     def collate(self, items: list[Demonstration]) -> list[Demonstration]:
         """The step's problems as they are: what is made of them is for the mixer to say."""
@@ -146,14 +142,14 @@ class Mixing(GridModule):
         """A scalar whose gradient is the mixed one. Raises NonFiniteLossError."""
         if self.trainer.world_size > 1:
             raise ValueError("mixed training runs on one device: set trainer.devices=1")
-        self.step_metrics.clear()  # what this step has not is not logged from an earlier one
-        self._pieces.clear()
+        experience, passed = self.experience, self.experience.passed
+        experience.begin(self.global_step)
+        self.step_metrics.clear()
         self._probe()
         # The fused kernels of attention have no second derivative.
         with sdpa_kernel(SDPBackend.MATH) if self.mixer.curvature else contextlib.nullcontext():
-            before = self.ledger.trained
             material = self._material(batch)
-            self._step_read = self.ledger.trained - before
+            self._step_read = experience.passed - passed
         sft_loss = self.mixer.sft_loss(material) if material.demonstrated is not None else None
         rl_loss = self._rl_loss(material) if material.rolled is not None else None
         sft_grads, rl_grads = self._gradient(sft_loss), self._gradient(rl_loss)
@@ -167,12 +163,14 @@ class Mixing(GridModule):
             rewards=rolled.rewards if rolled else None,
             sft_grads=sft_grads,
             rl_grads=rl_grads,
-            utility_gradient=self._utility_gradient,
+            utility_gradient=lambda prompts, copies: experience.utility_gradient(prompts, copies, self._tuned()),
             hessian_product=lambda sft, rl, vector: self._hessian_product([(sft, sft_loss), (rl, rl_loss)], vector),
             adam=self._adam(),
         )
         weights = self.mixer.weights(signals)
         self._made = (signals, weights)
+        self.tokens_seen += experience.passed - passed
+        self.step_metrics |= experience.metrics
         self._note(signals, weights, *(None if loss is None else loss.item() for loss in (sft_loss, rl_loss)))
         parts = [(weights.sft, sft_grads), (weights.rl, rl_grads)]
         mixed = [torch.zeros_like(parameter) for parameter in self._tuned()]
@@ -215,7 +213,8 @@ class Mixing(GridModule):
         """See ``on_save_checkpoint``."""
         stored = checkpoint["mixing"]
         self.mixer.restore(stored["mixer"])
-        self.ledger, self.mus, self._start = Ledger(*stored["ledger"]), list(stored["mus"]), stored["start"]
+        self.experience.ledger = Ledger(*stored["ledger"])
+        self.mus, self._start = list(stored["mus"]), stored["start"]
         self.rl.restore(stored["rl"])
         self.probes = [Probed(*one) for one in stored["probes"]]
 
@@ -227,9 +226,9 @@ class Mixing(GridModule):
         if self.keep_start:
             (folder / START_FILE).mkdir(exist_ok=True)
             own = self._weights()
-            self._copy(self._start)
+            copy_weights(self._start, self.network)
             super().save_weights(folder / START_FILE)
-            self._copy(own)
+            copy_weights(own, self.network)
 
     def load_weights(self, folder: Path) -> None:
         """Weights and cost of a training. From one that kept its start, a control takes mu and that start instead."""
@@ -241,13 +240,13 @@ class Mixing(GridModule):
             return
         super().load_weights(folder)
         if self.trains:  # what is only evaluated has not been trained by this cell
-            self.ledger, self.mus = Ledger(**stored["ledger"]), list(stored["mus"])
+            self.experience.ledger, self.mus = Ledger(**stored["ledger"]), list(stored["mus"])
             self.probes = [Probed(*one) for one in stored.get("probes", [])]
 
     def on_train_start(self) -> None:
         """A training's cost is its own: what its base cost is not counted."""
         if self.global_step == 0:
-            self.ledger, self.mus, self.probes = Ledger(), [], []
+            self.experience.ledger, self.mus, self.probes = Ledger(), [], []
             if self.keep_start or self.kl:
                 self._start = self._weights()
 
@@ -287,7 +286,7 @@ class Mixing(GridModule):
         if self.probe.every is None or step % self.probe.every or (self.probes and self.probes[-1][0] >= step):
             return
         items = self._data.held_out(0, self.probe.problems)
-        found = self._sampled(items, self.probe.copies, _PROBE)
+        found = self.experience.sampled(items, self.probe.copies, PROBE)
         success = sum(found.solved) / len(found.solved)
         sampled = self.ledger.rollout + self.ledger.validation
         self.probes.append(Probed(step, success, self.ledger.compute, sampled))
@@ -297,46 +296,13 @@ class Mixing(GridModule):
         step, total = self.global_step, self.total_steps
         assert total is not None
         wants = self.mixer.wants(step, total)
-        shown = None
-        if wants.demonstrations:
-            scored = self._scored(demonstrated(self.network, self._data, self.mixer.shown(items)))
-            shown = Demonstrated(scored.logps, scored.mask)
-        rolled = self._rolled(items, self.rollouts, _ROLLOUTS) if wants.rollouts else None
+        shown = self.experience.shown(self.mixer.shown(items)) if wants.demonstrations else None
+        if not wants.rollouts:
+            return Material(shown, None, step, total)
+        rolled, batch = self.experience.rolled(items, self.rollouts)
+        if self.kl:
+            self._ref_logps = self.experience.under(self._start, batch)
         return Material(shown, rolled, step, total)
-
-    def _sampled(self, items: Sequence[Demonstration], copies: int, purpose: int) -> Sampled:
-        """Fresh answers to problems, graded."""
-        words = np.random.SeedSequence([self.seed, self.global_step, purpose]).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(words[0]) >> 1)
-        return sample(self.network, self._data, items, self.rollout_sampler, copies=copies, generator=generator)
-
-    def _rolled(self, items: Sequence[Demonstration], copies: int, purpose: int) -> Rolled:
-        """Fresh answers to problems with their grades and the log-probabilities that have a gradient."""
-        found = self._sampled(items, copies, purpose)
-        validation = purpose == _VALIDATION
-        rewards = torch.tensor(found.solved, device=self.network.device).view(len(items), copies)
-        if self.skip_equal_groups and (validation or self._skippable):
-            scored = self._scored_unequal(found, rewards)
-        else:
-            scored = self._scored(found.batch, with_states=self.rl.wants_states and not validation)
-        written = sum(found.lengths)
-        self.ledger = self.ledger._replace(
-            rollout=self.ledger.rollout + (0 if validation else written),
-            validation=self.ledger.validation + (written if validation else 0),
-            read=self.ledger.read + found.read,
-        )
-        old = found.logps.to(scored.logps.device)
-        entropy = -float(old.double().sum()) / written
-        self.step_metrics["validation/reward" if validation else "train/reward"] = rewards.mean()
-        if not validation:
-            self.step_metrics |= {
-                "train/entropy": entropy,
-                "train/response_tokens": written / len(found.lengths),
-                "train/equal_groups": equal_reward_groups(rewards).float().mean(),
-            }
-            if self.kl:
-                self._against_start(found.batch)
-        return Rolled(scored.logps, old, scored.mask, rewards, entropy, scored.states)
 
     def _rl_loss(self, material: Material) -> Tensor:
         """The mixer's reward loss, and the distance to the start."""
@@ -348,40 +314,6 @@ class Mixing(GridModule):
         self.step_metrics["train/kl"] = distance.detach()
         return loss + self.kl * distance
 
-    @torch.no_grad()
-    def _against_start(self, batch: TokenBatch) -> None:
-        """Log-probabilities of the rollouts under the weights that the training began with; read once, no gradient."""
-        if self._reference is None:
-            self._reference = copy.deepcopy(self.network).requires_grad_(False)
-            self._copy(self._start, self._reference)
-        moved = batch.to(self.network.device)
-        self._ref_logps = score(self._reference, moved, micro_batch=self.micro_batch).logps.detach()
-        self.ledger = self.ledger._replace(read=self.ledger.read + int(moved.read))
-
-    def _scored(self, batch: TokenBatch, *, with_states: bool = False) -> Scored:
-        read = int(batch.read)
-        self.ledger = self.ledger._replace(trained=self.ledger.trained + read)
-        self.tokens_seen += read
-        moved = batch.to(self.network.device)
-        found = score(self.network, moved, with_states=with_states, micro_batch=self.micro_batch)
-        if found.pieces:
-            self._pieces.append(found)
-            self.ledger = self.ledger._replace(read=self.ledger.read + read)  # it is read once more
-        return found
-
-    @property
-    def _skippable(self) -> bool:
-        """Whether nothing is learnt from a group with equal rewards."""
-        return self.rl.of_groups and not self.rl.wants_states and not self.kl and not self.mixer.joins_groups
-
-    def _scored_unequal(self, found: Sampled, rewards: Tensor) -> Scored:
-        """As ``_scored``; groups with equal rewards keep the sampler's log-probabilities, as constants."""
-        rows = (~equal_reward_groups(rewards)).repeat_interleave(rewards.shape[1]).nonzero().flatten().cpu()
-        part = self._scored(take_rows(found.batch, rows if len(rows) else torch.zeros(1, dtype=torch.long)))
-        constant = found.logps.to(part.logps)
-        logps = constant.index_copy(0, rows.to(constant.device), part.logps[: len(rows)])
-        return Scored(logps + 0 * part.logps.sum(), (found.batch.targets != IGNORED).to(logps.device), None)
-
     def _gradient(self, loss: Tensor | None) -> list[Tensor] | None:
         if loss is None:
             return None
@@ -389,7 +321,7 @@ class Mixing(GridModule):
             raise NonFiniteLossError(
                 f"a loss is {loss.item()} at step {self.global_step}: lower the learning rate or clip gradients"
             )
-        return gradients(self.network, loss, self._tuned(), self._pieces)
+        return gradients(self.network, loss, self._tuned(), self.experience.pieces)
 
     def _hessian_product(
         self, weighted: Sequence[tuple[float, Tensor | None]], vector: Sequence[Tensor]
@@ -400,16 +332,9 @@ class Mixing(GridModule):
         first = torch.autograd.grad(torch.stack(losses).sum(), tuned, create_graph=True, materialize_grads=True)
         slope = torch.stack([(grad * part).sum() for grad, part in zip(first, vector, strict=True)]).sum()
         found = torch.autograd.grad(slope, tuned, retain_graph=True, materialize_grads=True)
-        self.ledger = self.ledger._replace(trained=self.ledger.trained + self._step_read)  # as much as once more
+        ledger = self.experience.ledger
+        self.experience.ledger = ledger._replace(trained=ledger.trained + self._step_read)  # as much as once more
         return list(found)
-
-    def _utility_gradient(self, prompts: int, copies: int) -> list[Tensor]:
-        """Gradient of the mean reward on held-out problems: score function, leave-one-out baseline, fresh rollouts."""
-        step = self.global_step
-        rolled = self._rolled(self._data.held_out(step, prompts), copies, _VALIDATION)
-        advantages = group_advantages(rolled.rewards, normalise_std=False, baseline="leave_one_out").flatten()
-        utility = (advantages * sequence_logps(rolled.logps, rolled.mask).sums).mean()
-        return gradients(self.network, utility, self._tuned(), self._pieces)
 
     def _tuned(self) -> list[torch.nn.Parameter]:
         return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
@@ -417,12 +342,6 @@ class Mixing(GridModule):
     def _adam(self) -> AdamView | None:
         """How the optimiser stands; ``None`` before its first step."""
         return adam_view(self.optimizers(use_pl_optimizer=False), self._tuned())
-
-    @torch.no_grad()
-    def _copy(self, values: Mapping[str, Tensor], network: LanguageModel | None = None) -> None:
-        for name, parameter in (network or self.network).named_parameters():
-            if name in values:
-                parameter.copy_(values[name])
 
     def _weights(self) -> dict[str, Tensor]:
         """Copies of what is trained."""
