@@ -158,6 +158,8 @@ def parse(name: str, raw: Any, path: Path = Path()) -> Definition:
         published_on=raw.get("published_on"),
         path=path,
     )
+    told = (change.note for change in scales.values())
+    _texts((definition.title, definition.question, *definition.notes, *told), where)
     known = {row for arm in definition.arms for row, _ in arm.points()}
     for change in scales.values():
         for row in change.leave_out:
@@ -184,6 +186,15 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _texts(values: Sequence[Any], where: str) -> None:
+    for value in values:
+        if not isinstance(value, str):
+            raise UserError(
+                f"{where} has {value!r} where a text is wanted: a colon with a space behind it makes a mapping, so put "
+                "the text in quotes or behind >-"
+            )
 
 
 def _seeds(value: Any, where: str) -> tuple[int, ...] | None:

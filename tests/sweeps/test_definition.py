@@ -49,6 +49,8 @@ def test_asked_for_seeds_win_over_the_definition():
         ({"published": [{"row": "konstant", "column": "macro_f1", "value": 1}]}, "did you mean constant"),
         ({"published": [{"row": "a", "column": "macro-f1", "value": 1}]}, "did you mean macro_f1"),
         ({"claims": [{"left": "a", "right": "k = 9, sbert", "column": "macro_f1"}]}, "unknown row"),
+        ({"notes": ["plain", {"a colon makes": "a mapping"}]}, "where a text is wanted"),
+        ({"question": None}, "where a text is wanted"),
         ({"grid": [{"row": "a"}]}, "lacks the entry 'overrides'"),
     ],
 )
