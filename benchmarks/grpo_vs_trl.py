@@ -16,7 +16,7 @@ fp32, TRL is tried with a cache that grows and with a static one, and the ratio 
 continuous batching took several times as long (docs/LAB.md) and is left out, as is vLLM.
 
 Random weights solve nothing, so rewards are made up, alike for both: answers to a share of the problems (``--equal``)
-earn nothing, others a coin that their text decides. Half is what ``amft/main`` has in training (0.47 to 0.52 of RL's
+earn nothing, others a coin that their text decides. Half is what ``amft/main`` has in training (0.46 to 0.54 of RL's
 groups over five seeds). Groups with equal rewards have advantage 0: by default we leave them out of the pass with
 gradients, which changes no gradient (``method.skip_equal_groups``); "every rollout passed" is ours without that.
 """

@@ -34,8 +34,8 @@ class Experience:
         sampler: writes the answers.
         seed: of the training; a step's answers follow from it, the step and what they are for.
         with_states: also give the states that predict the tokens, for a critic.
-        skip_equal_groups: leave groups with equal rewards out of passes with gradients: of those of validation always,
-            of the others where ``all_learn`` is false.
+        skip_equal_groups: leave groups with equal rewards out of passes with gradients: those of validation always,
+            the others where ``all_learn`` is false.
         all_learn: whether something is learnt from groups with equal rewards too.
         micro_batch: see ``rollouts.score``.
 

@@ -236,4 +236,3 @@ def test_a_prompt_read_once_for_two_responses_gives_the_scores_of_each_by_itself
 def test_a_plan_knows_which_objectives_have_their_sources_score_and_what():
     reading = {name: one for name, one in OBJECTIVES.items() if one.sources}
     assert {name: "blended pairs" if one.blended else "pairs" for name, one in reading.items()} == SCORED
-
