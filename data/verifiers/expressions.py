@@ -8,7 +8,9 @@ bounded by ``MAX_LENGTH`` whatever comes; numbers have at most ``MAX_DIGITS`` di
 
 from __future__ import annotations
 
+import operator
 from fractions import Fraction
+from types import MappingProxyType
 from typing import NamedTuple
 
 MAX_LENGTH = 256
@@ -17,6 +19,7 @@ MAX_DIGITS = 6
 
 _DIGITS = frozenset("0123456789")
 _SYMBOLS = frozenset("+-*/()")
+_OPERATIONS = MappingProxyType({"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv})
 
 
 class Formula(NamedTuple):
@@ -89,6 +92,19 @@ def evaluate(text: str) -> Formula:
     return Formula(value, tuple(reader.numbers))
 
 
+def worked(text: str) -> list[str]:
+    """The operations of a formula in the order in which they are done, as ``10-2=8``; what has no value is left out.
+
+    Raises:
+        IllegalTextError, FormulaSyntaxError: see ``evaluate``.
+    """
+    reader = _Recorder(tokens_of(text))
+    reader.sum(0)
+    if reader.position != len(reader.tokens):
+        raise FormulaSyntaxError(f"{reader.tokens[reader.position]!r} cannot stand here")
+    return reader.lines
+
+
 class _Reader:
     """Recursive descent over the tokens; a value of ``None`` stands for a division by zero somewhere below."""
 
@@ -108,20 +124,13 @@ class _Reader:
     def sum(self, depth: int) -> Fraction | None:
         value = self.product(depth)
         while self.peek() in ("+", "-"):
-            sign = 1 if self.take() == "+" else -1
-            right = self.product(depth)
-            value = None if value is None or right is None else value + sign * right
+            value = self.apply(value, self.take(), self.product(depth))
         return value
 
     def product(self, depth: int) -> Fraction | None:
         value = self.atom(depth)
         while self.peek() in ("*", "/"):
-            times = self.take() == "*"
-            right = self.atom(depth)
-            if value is None or right is None or (not times and right == 0):
-                value = None
-            else:
-                value = value * right if times else value / right
+            value = self.apply(value, self.take(), self.atom(depth))
         return value
 
     def atom(self, depth: int) -> Fraction | None:
@@ -137,3 +146,22 @@ class _Reader:
             raise FormulaSyntaxError(f"a number is wanted, got {token or 'the end'!r}")
         self.numbers.append(int(token))
         return Fraction(int(token))
+
+    def apply(self, left: Fraction | None, symbol: str, right: Fraction | None) -> Fraction | None:
+        if left is None or right is None or (symbol == "/" and right == 0):
+            return None
+        return _OPERATIONS[symbol](left, right)
+
+
+class _Recorder(_Reader):
+    """Keeps every operation."""
+
+    def __init__(self, tokens: list[str]) -> None:
+        super().__init__(tokens)
+        self.lines: list[str] = []
+
+    def apply(self, left: Fraction | None, symbol: str, right: Fraction | None) -> Fraction | None:
+        value = super().apply(left, symbol, right)
+        if value is not None:
+            self.lines.append(f"{left}{symbol}{right}={value}")
+        return value

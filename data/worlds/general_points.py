@@ -25,18 +25,20 @@ from typing import Literal, NamedTuple
 
 from data.records.episodes import Grade, Observation, Problem, Step
 from data.records.texts import Demonstration
-from data.verifiers.expressions import FormulaSyntaxError, IllegalTextError, evaluate, tokens_of
+from data.verifiers.expressions import FormulaSyntaxError, IllegalTextError, evaluate, tokens_of, worked
 from data.worlds.environment import one_turn, replay, transcript
 from data.worlds.seeding import carved, check_split, generator
 from data.worlds.solver import solutions, solvable
 
-Style = Literal["compact", "json"]
+Style = Literal["compact", "worked", "json"]
 RewardKind = Literal["shaped", "success"]
 
 TEN, FACE = "ten", "face"
 HIGHEST_RANK = 13
 HAND_SIZE = 4
 MAX_REPLY = 4096
+LARGEST_STEP = 100
+"""Lessons of the style ``worked`` show no larger result; demonstrations none where a hand can be won without."""
 _SYMBOLS = {11: "J", 12: "Q", 13: "K"}
 _RULE_SENTENCES = {TEN: "J, Q and K count as 10.", FACE: "J, Q and K count as 11, 12 and 13."}
 _FORMULA_FIELD = re.compile(r'"formula"\s{0,8}:\s{0,8}"([^"\\]{0,300})"')
@@ -62,7 +64,9 @@ class GeneralPoints:
     Args:
         seed: of the splits and of every draw.
         target: what a hand must make.
-        style: ``compact``: characters, ``rule|cards>`` answered by ``numbers;formula``, for small models;
+        style: ``compact``: characters, ``rule|cards>`` answered by ``numbers;formula``, for small models; ``worked``:
+            the same with the operations, one by one, before the formula (``3,10,10,2;10-2=8;...;formula``), which is
+            to a small model what reasoning is to a large one; only the formula counts;
             ``json``: sentences, answered by an object with the keys cards, number and formula.
         reward: ``shaped``: as released, see ``Rewards``; ``success``: 1 for a win, else 0.
         verify_steps: graded tries per problem; every failed one is answered by the reason.
@@ -90,8 +94,8 @@ class GeneralPoints:
         shares: Mapping[str, float] = _ID_SHARES,
         ood_shares: Mapping[str, float] = _OOD_SHARES,
     ) -> None:
-        if style not in ("compact", "json"):
-            raise ValueError(f"style must be compact or json, got {style!r}")
+        if style not in ("compact", "worked", "json"):
+            raise ValueError(f"style must be compact, worked or json, got {style!r}")
         if reward not in ("shaped", "success"):
             raise ValueError(f"reward must be shaped or success, got {reward!r}")
         if verify_steps < 1:
@@ -118,7 +122,8 @@ class GeneralPoints:
     def vocabulary(self) -> tuple[str, ...]:
         """Every character of the compact style's prompts, replies and feedback."""
         words = "".join((TEN, FACE, *_FEEDBACK_WORDS))
-        return tuple(sorted(set("0123456789+-*/()=,;|>JQK" + self.joint + words)))
+        marks = "0123456789+-*/()=,;|>JQK" + ("?" if self.style == "worked" else "")
+        return tuple(sorted(set(marks + self.joint + words)))
 
     def problem(self, split: str, index: int) -> Problem:
         """A hand that can be won."""
@@ -134,7 +139,7 @@ class GeneralPoints:
     def prompt(self, rule: str, ranks: tuple[int, ...]) -> str:
         """What is asked of a hand under a rule."""
         cards = [_SYMBOLS.get(rank, str(rank)) for rank in ranks]
-        if self.style == "compact":
+        if self.style != "json":
             return f"{rule}|{','.join(cards)}>"
         return (
             f"You play the {self.target} game. Make a formula that equals {self.target} from the four cards, with "
@@ -147,25 +152,34 @@ class GeneralPoints:
         """One winning reply, its formula drawn from all different ones."""
         values, ranks = problem.hidden
         rng = generator(self.seed, "general_points", "demonstration", problem.id)
-        return one_turn(problem, self.reply(ranks, values, rng.choice(solutions(values, self.target))))
+        offered = solutions(values, self.target)
+        if self.style == "worked":
+            offered = tuple(filter(_in_small_numbers, offered)) or offered
+        return one_turn(problem, self.reply(ranks, values, rng.choice(offered)))
 
     def reply(self, ranks: tuple[int, ...], values: tuple[int, ...], formula: str) -> str:
         """A reply in the form that the prompt asks for."""
-        if self.style == "compact":
-            return f"{','.join(map(str, values))};{formula}"
+        if self.style != "json":
+            lines = worked(formula) if self.style == "worked" else []
+            return ";".join((",".join(map(str, values)), *lines, formula))
         cards = [_SYMBOLS.get(rank, str(rank)) for rank in ranks]
         return json.dumps({"cards": cards, "number": list(values), "formula": f"{formula}={self.target}"})
 
     def lesson(self, index: int) -> Demonstration:
-        """A third each: the values of a hand, two numbers up to 13 with one operator, a formula of four numbers.
+        """A third each: the values of a hand, two numbers up to 13 with one operator, a formula of four numbers; in the
+        style ``worked`` half are values, the others a hand (``rule|cards?``) with operations whose results are small
+        and whole, and their formula.
 
         No hand of validation, test or ood is shown, and no formula of a lesson makes the target: how a hand is won
         under the rule ``face`` remains unseen.
         """
         rng = generator(self.seed, "general_points", "lesson", index)
-        kind = ("values", "pair", "formula")[rng.randrange(3)]
+        kinds = ("values", "hand") if self.style == "worked" else ("values", "pair", "formula")
+        kind = kinds[rng.randrange(len(kinds))]
         if kind == "values":
             prompt, answer = self._value_lesson(rng)
+        elif kind == "hand":
+            prompt, answer = self._hand_lesson(rng)
         else:
             prompt, answer = self._formula_lesson(rng, 2 if kind == "pair" else HAND_SIZE)
         return Demonstration(f"general_points/lesson/{kind}/{index}", prompt, answer)
@@ -184,7 +198,8 @@ class GeneralPoints:
         while True:
             formula = _random_formula(rng, rng.sample(values, len(values)))
             wrong = self.reply(ranks, values, formula)
-            if not self.grade(problem, wrong).solved:
+            likely = self.style != "worked" or _in_small_numbers(formula)  # as a policy errs that learnt from lessons
+            if likely and not self.grade(problem, wrong).solved:
                 break
         tried = replay(self.environment(), problem, [wrong])
         (shown,) = self.demonstrations(problem)
@@ -207,7 +222,7 @@ class GeneralPoints:
         rewards, say = Rewards(), self._say
         if len(reply) > MAX_REPLY:
             return Grade(rewards.illegal, False, say("long", f"the reply is longer than {MAX_REPLY} characters"))
-        formula = _compact_formula(reply) if self.style == "compact" else _json_formula(reply)
+        formula = _compact_formula(reply) if self.style != "json" else _json_formula(reply)
         if formula is None:
             return Grade(rewards.illegal, False, say("none", "the reply holds no formula"))
         text = formula.partition("=")[0]
@@ -238,7 +253,7 @@ class GeneralPoints:
 
     def _say(self, word: str, sentence: str) -> str:
         """Feedback in the world's style: small models read a word, larger ones a sentence."""
-        return word if self.style == "compact" else sentence
+        return word if self.style != "json" else sentence
 
     def _ranks(self, rng: random.Random, *, with_face: bool) -> tuple[int, ...]:
         ranks = [rng.randint(1, HIGHEST_RANK) for _ in range(HAND_SIZE)]
@@ -248,15 +263,27 @@ class GeneralPoints:
         return tuple(ranks)
 
     def _value_lesson(self, rng: random.Random) -> tuple[str, str]:
+        rule, ranks, values = self._taught_hand(rng)
+        # Not the prompt of a problem, or policies would learn to answer that by values alone.
+        cards = ",".join(_SYMBOLS.get(rank, str(rank)) for rank in ranks)
+        asked = f"{rule}|{cards}=" if self.style != "json" else f"{_RULE_SENTENCES[rule]} Values of {cards}?"
+        return asked, ",".join(map(str, values)) + ";"
+
+    def _hand_lesson(self, rng: random.Random) -> tuple[str, str]:
+        rule, ranks, values = self._taught_hand(rng)
+        while True:
+            formula = _random_formula(rng, rng.sample(values, len(values)))
+            if _in_small_numbers(formula) and evaluate(formula).value != self.target:
+                return self.prompt(rule, ranks).replace(">", "?"), self.reply(ranks, values, formula)
+
+    def _taught_hand(self, rng: random.Random) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
+        """A rule, ranks, and their values, which no split asks for."""
         while True:
             rule = rng.choice((TEN, FACE))
             ranks = self._ranks(rng, with_face=False)
             values = values_under(rule, ranks)
             if tuple(sorted(values)) not in self._asked:
-                # Not the prompt of a problem, or policies would learn to answer that by values alone.
-                cards = ",".join(_SYMBOLS.get(rank, str(rank)) for rank in ranks)
-                asked = f"{rule}|{cards}=" if self.style == "compact" else f"{_RULE_SENTENCES[rule]} Values of {cards}?"
-                return asked, ",".join(map(str, values)) + ";"
+                return rule, ranks, values
 
     def _formula_lesson(self, rng: random.Random, size: int) -> tuple[str, str]:
         while True:
@@ -304,6 +331,14 @@ def values_under(rule: str, ranks: tuple[int, ...]) -> tuple[int, ...]:
     return ranks if rule == FACE else tuple(min(rank, 10) for rank in ranks)
 
 
+def _in_small_numbers(formula: str) -> bool:
+    """Whether all its operations have whole results from 0 to ``LARGEST_STEP``."""
+    lines = worked(formula)
+    results = [line.partition("=")[2] for line in lines]
+    divided_by_zero = len(lines) < sum(map(formula.count, "+-*/"))
+    return not divided_by_zero and all(result.isdigit() and int(result) <= LARGEST_STEP for result in results)
+
+
 def _compact_formula(reply: str) -> str | None:
     _, mark, formula = reply.strip().rpartition(";")
     return formula if mark else None
@@ -331,10 +366,19 @@ def _wins_when_closed(text: str, target: int) -> bool:
 
 
 def _random_formula(rng: random.Random, numbers: list[int]) -> str:
-    """A random formula over the numbers in their order, fully bracketed inside."""
+    """A random formula over the numbers in their order, with no more brackets than it needs."""
+    return _random_part(rng, numbers)[0]
+
+
+def _random_part(rng: random.Random, numbers: list[int]) -> tuple[str, str]:
+    """A formula, and the operator that is applied last, "" for a number."""
     if len(numbers) == 1:
-        return str(numbers[0])
+        return str(numbers[0]), ""
     cut = rng.randint(1, len(numbers) - 1)
-    sides = (_random_formula(rng, part) for part in (numbers[:cut], numbers[cut:]))
-    left, right = (side if side.isdigit() else f"({side})" for side in sides)
-    return f"{left}{rng.choice('+-*/')}{right}"
+    (left, before), (right, after) = _random_part(rng, numbers[:cut]), _random_part(rng, numbers[cut:])
+    operator = rng.choice("+-*/")
+    if operator in "*/" and before in ("+", "-"):
+        left = f"({left})"
+    if after and after in {"+": "", "-": "+-", "*": "+-", "/": "+-*/"}[operator]:
+        right = f"({right})"
+    return f"{left}{operator}{right}", operator

@@ -13,6 +13,7 @@ from data.verifiers.expressions import (
     IllegalTextError,
     evaluate,
     tokens_of,
+    worked,
 )
 
 
@@ -41,6 +42,28 @@ def test_values(text, value):
 
 def test_numbers_come_in_the_order_written():
     assert evaluate("(10+4)*2-4").numbers == (10, 4, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("7", []),
+        ("1+2*3", ["2*3=6", "1+6=7"]),
+        ("8-3-2", ["8-3=5", "5-2=3"]),
+        ("(3+2)*(9-3)/5", ["3+2=5", "9-3=6", "5*6=30", "30/5=6"]),
+        ("8/(3-8/3)", ["8/3=8/3", "3-8/3=1/3", "8/1/3=24"]),
+        ("2-10", ["2-10=-8"]),
+        ("5*2/(2-2)+1", ["5*2=10", "2-2=0"]),  # what has no value is left out
+    ],
+)
+def test_operations_are_told_in_their_order(text, lines):
+    assert worked(text) == lines
+
+
+@pytest.mark.parametrize("text", ["1+", "(1", "2(3)"])
+def test_operations_of_what_is_no_formula(text):
+    with pytest.raises(FormulaSyntaxError):
+        worked(text)
 
 
 @pytest.mark.parametrize(

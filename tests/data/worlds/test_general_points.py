@@ -1,10 +1,13 @@
+import ast
 import json
+import random
 
 import pytest
 
-from data.verifiers.expressions import evaluate
+from data.verifiers.expressions import evaluate, worked
 from data.worlds.environment import replay
-from data.worlds.general_points import GeneralPoints, values_under
+from data.worlds.general_points import GeneralPoints, _random_formula, values_under
+from data.worlds.solver import solutions
 
 
 @pytest.fixture(scope="module")
@@ -15,6 +18,11 @@ def world():
 @pytest.fixture(scope="module")
 def sentences():
     return GeneralPoints(seed=0, style="json")
+
+
+@pytest.fixture(scope="module")
+def workings():
+    return GeneralPoints(seed=0, style="worked")
 
 
 def given(world, *values):
@@ -56,8 +64,8 @@ def test_problems_are_a_function_of_seed_split_and_index(world):
 
 
 @pytest.mark.parametrize("split", GeneralPoints.splits)
-def test_demonstrations_win_at_the_first_try(world, sentences, split):
-    for style in (world, sentences):
+def test_demonstrations_win_at_the_first_try(world, sentences, workings, split):
+    for style in (world, sentences, workings):
         for index in range(40):
             problem = style.problem(split, index)
             episode = replay(style.environment(), problem, [style.demonstrations(problem)[0].response])
@@ -187,6 +195,75 @@ def test_lessons_are_right_show_no_asked_hand_and_never_make_the_target(world):
             assert tuple(sorted(formula.numbers)) not in asked
     assert all(900 < count < 1100 for count in kinds.values()) and len(kinds) == 3
     assert taught == {(rule, rank) for rule in ("ten", "face") for rank in range(1, 14)}
+
+
+@pytest.mark.parametrize("split", GeneralPoints.splits)
+def test_worked_demonstrations_show_every_operation_and_small_whole_results_where_there_are_any(workings, split):
+    for index in range(100):
+        problem = workings.problem(split, index)
+        values, *lines, formula = workings.demonstrations(problem)[0].response.split(";")
+        assert values == ",".join(map(str, problem.hidden[0]))
+        assert lines == worked(formula) and len(lines) == 3 and lines[-1].endswith("=24")
+        small = [
+            all(line.partition("=")[2].isdigit() and int(line.partition("=")[2]) <= 100 for line in worked(solution))
+            for solution in solutions(problem.hidden[0], 24)
+        ]
+        own = all(line.partition("=")[2].isdigit() and int(line.partition("=")[2]) <= 100 for line in lines)
+        assert own == any(small)
+
+
+def test_only_the_formula_of_a_worked_reply_counts(workings):
+    problem = given(workings, 1, 2, 4, 5)
+    assert workings.grade(problem, "9;1+1=3;(2+4)*(5-1)").solved
+    assert not workings.grade(problem, "1,2,4,5;2+4=6;5-1=4;6*4=24;2+4*5-1").solved
+    assert not workings.grade(problem, "1,2,4,5;2+4=6;5-1=4;6*4=24").solved
+
+
+def test_worked_lessons_are_right_show_no_asked_hand_and_never_make_the_target(workings):
+    asked = workings.hands["validation"] | workings.hands["test"] | workings.hands["ood"]
+    hands = 0
+    for index in range(2000):
+        lesson = workings.pretraining(index)
+        prompt, answer = lesson.prompt, lesson.response
+        if lesson.id.split("/")[2] == "values":
+            assert prompt.endswith("=")
+            continue
+        hands += 1
+        rule, _, cards = prompt.removesuffix("?").partition("|")
+        values, *lines, formula = answer.split(";")
+        ranks = tuple({"J": 11, "Q": 12, "K": 13}.get(card) or int(card) for card in cards.split(","))
+        assert prompt.endswith("?") and values == ",".join(map(str, values_under(rule, ranks)))
+        assert tuple(sorted(values_under(rule, ranks))) not in asked
+        found = evaluate(formula)
+        assert sorted(found.numbers) == sorted(values_under(rule, ranks)) and found.value != 24
+        assert lines == worked(formula) and lines[-1].endswith(f"={found.value}")
+        assert all(0 <= int(line.partition("=")[2]) <= 100 for line in lines)
+    assert 900 < hands < 1100
+
+
+def test_worked_second_tries_follow_operations_as_lessons_have_them(workings):
+    for index in range(60):
+        retry = workings.retry(workings.problem("train", index), index)
+        _, wrong, feedback = retry.prompt.split("\n")
+        _, *lines, formula = wrong.split(";")
+        assert lines == worked(formula) and all(0 <= int(line.partition("=")[2]) <= 100 for line in lines)
+        assert feedback == lines[-1][lines[-1].index("=") :] != "=24"
+
+
+def test_the_vocabulary_of_the_worked_style_spells_its_lessons(workings):
+    letters = set(workings.vocabulary())
+    lessons = [workings.pretraining(index) for index in range(300)]
+    assert set("".join(lesson.prompt + lesson.response for lesson in lessons)) <= letters
+    assert "?" in letters and "?" not in GeneralPoints(seed=0).vocabulary()
+
+
+def test_random_formulas_have_no_bracket_that_they_do_not_need():
+    rng = random.Random(0)
+    formulas = {_random_formula(rng, [7, 5, 3, 2]) for _ in range(1000)}
+    assert len(formulas) > 200 and any("(" in formula for formula in formulas)
+    for formula in formulas:
+        assert evaluate(formula).numbers == (7, 5, 3, 2)
+        assert ast.unparse(ast.parse(formula, mode="eval")).replace(" ", "") == formula
 
 
 def test_a_second_try_follows_a_wrong_one_and_wins(world):
