@@ -86,10 +86,7 @@ def evaluate(text: str) -> Formula:
         FormulaSyntaxError: not a formula, nested deeper than ``MAX_DEPTH``, or empty.
     """
     reader = _Reader(tokens_of(text))
-    value = reader.sum(0)
-    if reader.position != len(reader.tokens):
-        raise FormulaSyntaxError(f"{reader.tokens[reader.position]!r} cannot stand here")
-    return Formula(value, tuple(reader.numbers))
+    return Formula(reader.whole(), tuple(reader.numbers))
 
 
 def worked(text: str) -> list[str]:
@@ -99,9 +96,7 @@ def worked(text: str) -> list[str]:
         IllegalTextError, FormulaSyntaxError: see ``evaluate``.
     """
     reader = _Recorder(tokens_of(text))
-    reader.sum(0)
-    if reader.position != len(reader.tokens):
-        raise FormulaSyntaxError(f"{reader.tokens[reader.position]!r} cannot stand here")
+    reader.whole()
     return reader.lines
 
 
@@ -112,6 +107,12 @@ class _Reader:
         self.tokens = tokens
         self.position = 0
         self.numbers: list[int] = []
+
+    def whole(self) -> Fraction | None:
+        value = self.sum(0)
+        if self.position != len(self.tokens):
+            raise FormulaSyntaxError(f"{self.peek()!r} cannot stand here")
+        return value
 
     def peek(self) -> str:
         return self.tokens[self.position] if self.position < len(self.tokens) else ""

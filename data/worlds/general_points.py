@@ -120,7 +120,7 @@ class GeneralPoints:
         self._asked = self.hands["validation"] | self.hands["test"] | self.hands["ood"]
 
     def vocabulary(self) -> tuple[str, ...]:
-        """Every character of the compact style's prompts, replies and feedback."""
+        """Every character of prompts, replies, lessons and feedback, in the styles for small models."""
         words = "".join((TEN, FACE, *_FEEDBACK_WORDS))
         marks = "0123456789+-*/()=,;|>JQK" + ("?" if self.style == "worked" else "")
         return tuple(sorted(set(marks + self.joint + words)))
