@@ -88,6 +88,8 @@ def parse(arguments: Sequence[str]) -> Request:
                 seeds = tuple(int(seed) for seed in value.strip("[]").split(","))
             except ValueError as error:
                 raise UserError(f"seeds={value!r} is no list of whole numbers: write seeds=0,1,2") from error
+            if min(seeds) < 0:
+                raise UserError(f"seeds={value!r} has a number below 0, which no generator takes: write seeds=0,1,2")
         else:
             overrides.append(argument)
     return Request(sweep, scale, seeds, tuple(overrides), frozenset(flags), tuple(words))
