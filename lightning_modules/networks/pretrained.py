@@ -18,6 +18,7 @@ from lightning_modules.base import Optimiser
 from lightning_modules.networks.answerer import Answerer
 from lightning_modules.networks.architecture import configuration
 from lightning_modules.networks.causal import CausalAnswerer
+from lightning_modules.networks.gguf_weights import loadable
 from lightning_modules.networks.hub_causal import HubCausal, TokenizerCodec
 from lightning_modules.networks.language_model import LanguageModel
 from lightning_modules.networks.seq2seq import Seq2SeqAnswerer
@@ -73,7 +74,7 @@ class Pretrained:
 
     Args:
         kind: "causal" (decoder only) or "seq2seq".
-        weights: folder, hub id or package, see ``sources.locate_weights``; ``None`` draws random weights.
+        weights: folder, GGUF file, hub id or package, see ``sources.locate_weights``; ``None`` draws random weights.
         revision: of a hub id.
         architecture: ``model_type`` and sizes as the transformers library names them. They make random weights; loaded
             weights must agree with them.
@@ -144,9 +145,10 @@ class Pretrained:
 
         if self.quantisation:
             self._check_quantisation()
-        folder = locate_weights(self.weights, self.revision) if self.weights else None
+        folder = loadable(locate_weights(self.weights, self.revision)) if self.weights else None
         source = self.tokenizer or {"weights": self.weights, "revision": self.revision}
-        tokenizer = AutoTokenizer.from_pretrained(locate_weights(str(source["weights"]), source.get("revision")))
+        beside = loadable(locate_weights(str(source["weights"]), source.get("revision")))
+        tokenizer = AutoTokenizer.from_pretrained(beside)
         model = self._network(folder)
         if len(tokenizer) > model.config.vocab_size:
             raise ValueError(
