@@ -296,7 +296,7 @@ def picture(title: str, cells: Sequence[Cell], snapshot: Snapshot, *, most: int 
 def show_status(selection: Selection, *, as_json: bool, watch: bool) -> None:
     """Shows one look, or with ``watch`` a new one every two seconds until all cells are done or failed."""
     ledger, cells = selection.ledger, selection.cells
-    title = f"{selection.definition.name} at {selection.request.scale} scale"
+    title = selection.title
     snapshot = look(cells, ledger, selection.drifted)
     if as_json:
         print(json.dumps(_as_json(cells, ledger, snapshot), indent=1))
