@@ -28,8 +28,8 @@ from lightning_modules.losses.shapes import (
 )
 
 LOG_RATIO_BOUND = 20.0
-"""Above this log-ratio, far outside any clip range, exponentials go on as their tangent: value and gradient stay finite,
-and a token that is farther off is never pulled less, nor the other way."""
+"""Above this log-ratio, far outside any clip range, exponentials go on as their tangent: value and gradient stay
+finite, and a token that is farther off is never pulled less, nor the other way."""
 
 
 class Advantages(NamedTuple):
