@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_modules.losses.logps import IGNORED, response_mask, token_logps
 from lightning_modules.networks.answerer import AnswerScores, pad
+from lightning_modules.networks.chat_format import ChatFormat
 from lightning_modules.networks.transformer_answerer import TransformerAnswerer, target_logps
 
 
@@ -18,18 +19,18 @@ class CausalAnswerer(TransformerAnswerer):
     """See ``TransformerAnswerer``. Prompts are padded on the left, answers on the right, so that all answers start in
     one column; positions count real tokens only. Prompt tokens carry no loss."""
 
-    def __init__(self, model: Any, tokenizer: Any, **options: Any) -> None:
-        super().__init__(model, tokenizer, **options)
+    def __init__(self, model: Any, form: ChatFormat, *, pretrained: bool) -> None:
+        super().__init__(model, form, pretrained=pretrained)
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._keeps_last = "logits_to_keep" in inspect.signature(inner.forward).parameters
 
     def collate(self, prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Tensor]:
         """See ``Answerer.collate``: prompts (B, P) padded on the left, answers (B, T) on the right."""
-        ids = self.prompt_ids(prompts)
+        ids = self.form.prompt_ids(prompts)
         return {
             "prompt_ids": pad(ids, value=self.padding, left=True),
             "prompt_mask": pad([[1] * len(row) for row in ids], value=0, left=True),
-            "labels": pad(self.answer_ids(answers), value=IGNORED),
+            "labels": pad(self.form.response_ids(answers), value=IGNORED),
         }
 
     def answer_logps(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -53,13 +54,13 @@ class CausalAnswerer(TransformerAnswerer):
     @torch.no_grad()
     def score(self, prompts: Sequence[str], answers: Sequence[str]) -> AnswerScores:
         """See ``Answerer.score``: the prompt's keys and values are computed once and shared by all answers."""
-        ids = self.prompt_ids(prompts)
+        ids = self.form.prompt_ids(prompts)
         prompt_ids = pad(ids, value=self.padding, left=True).to(self.device)
         mask = pad([[1] * len(row) for row in ids], value=0, left=True).to(self.device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         last = {"logits_to_keep": 1} if self._keeps_last else {}
         read = self.model(input_ids=prompt_ids, attention_mask=mask, position_ids=positions, use_cache=True, **last)
-        rows = self.answer_ids(answers)
+        rows = self.form.response_ids(answers)
         labels = pad(rows, value=IGNORED).to(self.device)
         count, width = labels.shape
         first = torch.log_softmax(read.logits[:, -1].float(), dim=-1)[:, labels[:, 0]]
@@ -83,11 +84,11 @@ class CausalAnswerer(TransformerAnswerer):
     @torch.no_grad()
     def generate(self, prompts: Sequence[str], *, max_tokens: int) -> list[str]:
         """See ``Answerer.generate``."""
-        ids = self.prompt_ids(prompts)
+        ids = self.form.prompt_ids(prompts)
         prompt_ids = pad(ids, value=self.padding, left=True).to(self.device)
         written = self.model.generate(
             input_ids=prompt_ids,
             attention_mask=pad([[1] * len(row) for row in ids], value=0, left=True).to(self.device),
             generation_config=self.generation(max_tokens),
         )
-        return self.texts(written[:, prompt_ids.shape[1] :])
+        return self.form.texts(written[:, prompt_ids.shape[1] :].tolist())

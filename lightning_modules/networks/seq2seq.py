@@ -17,11 +17,11 @@ class Seq2SeqAnswerer(TransformerAnswerer):
 
     def collate(self, prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Tensor]:
         """See ``Answerer.collate``; both sides padded on the right."""
-        ids = self.prompt_ids(prompts)
+        ids = self.form.prompt_ids(prompts)
         return {
             "input_ids": pad(ids, value=self.padding),
             "attention_mask": pad([[1] * len(row) for row in ids], value=0),
-            "labels": pad(self.answer_ids(answers), value=IGNORED),
+            "labels": pad(self.form.response_ids(answers), value=IGNORED),
         }
 
     def answer_logps(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -46,7 +46,7 @@ class Seq2SeqAnswerer(TransformerAnswerer):
         collated = self.collate(prompts, [""] * len(prompts))
         batch = {name: value.to(self.device) for name, value in collated.items()}
         encoded = self.model.get_encoder()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
-        ids = self.answer_ids(answers)
+        ids = self.form.response_ids(answers)
         labels = pad(ids, value=IGNORED).to(self.device)
         count, width = labels.shape
         start = labels.new_full((len(prompts), 1), self.model.config.decoder_start_token_id)
@@ -79,4 +79,4 @@ class Seq2SeqAnswerer(TransformerAnswerer):
             attention_mask=batch["attention_mask"].to(self.device),
             generation_config=self.generation(max_tokens),
         )
-        return self.texts(written[:, 1:])
+        return self.form.texts(written[:, 1:].tolist())
