@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sys
 import time
@@ -331,7 +330,6 @@ def _trained(
                 group=group,
                 **strip(values["trainer"], frozenset({"_target_"})),
             )
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         if log is not None:
             log.replayed = True
 
