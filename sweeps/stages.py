@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweeps import orders
 from sweeps.lease import Lease, LeaseHeld, alive
 from sweeps.signature import canonical, hash_of
 
@@ -135,6 +136,8 @@ class StageStore:
                         if final.is_dir():
                             self._set_aside(kind, final, fault)
                         self._build(kind, key, final, build)
+                # An order that came as a training ended waited for what it made to be published.
+                orders.obey()
                 return final
             except LeaseHeld:
                 if not awaited:

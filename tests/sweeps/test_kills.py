@@ -6,7 +6,7 @@ import pytest
 from kill_points import KILLED, killed, points, steps
 
 import sweeps.engines.warm  # noqa: F401 - as a worker's server has it: children are forked
-from lightning_modules.fitting import CHECKPOINTS
+from lightning_modules.checkpointing import CHECKPOINTS
 from sweeps import plan, signature
 from sweeps.ledger import read_json
 from sweeps.run import Job
@@ -69,7 +69,7 @@ def check(config, outputs, at, whole, *, below=""):
 def test_no_kill_between_the_last_checkpoint_and_the_published_weights_costs_more_than_a_step(config, tmp_path, whole):
     undisturbed, passed = whole
     inside = [line for line in passed if "/training/" in line]
-    last = max(at for at, line in enumerate(inside, start=1) if line.startswith("os.rename") and CHECKPOINTS in line)
+    last = max(at for at, line in enumerate(inside, start=1) if line.startswith("open") and CHECKPOINTS in line)
     assert any(line.startswith("os.rmdir") for line in inside[last:]), "the window that once lost a training is there"
     for at in range(last, len(inside) + 1):
         check(config, tmp_path / str(at), at, undisturbed, below="/training/")
