@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from sweeps import definition as definitions
+from sweeps import orders
 from sweeps.definition_checks import LARGEST_SEED, is_seed
 from sweeps.errors import UserError, nearest
+from sweeps.failures import NO_ROOM, Preempted
 from sweeps.ledger import Ledger
 from sweeps.overridden import changes, folder_name
 from sweeps.plan import Cell, Planner, split_choices, unique
@@ -298,19 +300,31 @@ def list_sweeps(arguments: Sequence[str]) -> int:
 
 def by_hand(arguments: Sequence[str]) -> int:
     """``python -m sweeps.run``: one cell in this process, or with ``-m`` several through the engine."""
-    try:
+
+    def command() -> int:
         flags = {argument for argument in arguments if argument.startswith("-")}
         if flags:
             overrides = [argument for argument in arguments if argument not in flags]
             points = split_choices(overrides) if flags <= {"-m", "--multirun"} else None
             return _through_hydra(arguments) if points is None else run_many(points)
-        status = run_one(arguments)
-        sys.stdout.flush()
-        return status
-    except UserError as error:
-        return _complain(error)
-    except BrokenPipeError as error:
-        return _unread(error)
+        return run_one(arguments)
+
+    return _guarded(command)
+
+
+def _guarded(command: Callable[[], int]) -> int:
+    """A command's exit status; what a person did wrong, a reader that went, and an order to go end in one line."""
+    with orders.listening():
+        try:
+            status = command()
+            sys.stdout.flush()
+            return status
+        except UserError as error:
+            return _complain(error)
+        except BrokenPipeError as error:
+            return _unread(error)
+        except (Preempted, KeyboardInterrupt) as error:
+            return orders.complain(error)
 
 
 def run_one(overrides: Sequence[str]) -> int:
@@ -325,10 +339,20 @@ def run_one(overrides: Sequence[str]) -> int:
     if ledger.state(cell) != "done":
         check(cell.config)
         say(f"running {cell.signature} in {folder}")
-        code = execute(Job.of(cell, ledger.outputs))
-        if code:
+        code, failure = 1, dict[str, Any]()
+        try:
+            code = execute(Job.of(cell, ledger.outputs))
             failure = ledger.failure(cell)
+        except OSError as error:  # the record of a failure takes room as well
+            if error.errno not in NO_ROOM:
+                raise
+            failure = {"class": "disk", "reason": str(error)}
+        if code:
+            if order := orders.given():
+                raise Preempted(failure.get("reason", f"{order.reason}: its checkpoint could not be written"))
             say(f"failed ({failure.get('class', 'busy')}): {failure.get('reason', 'another process runs this cell')}")
+            if failure.get("class") == "disk":
+                say("make room (papergrid stages --prune shows what no run needs) and give the same command to go on")
             return 1
     scores: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     print(json.dumps({"signature": cell.signature, "folder": str(folder), "scores": scores}, indent=1))
@@ -408,20 +432,7 @@ def _command(words: Sequence[str]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the ``papergrid`` command."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        status = _command(words)
-        sys.stdout.flush()
-        return status
-    except UserError as error:
-        return _complain(error)
-    except BrokenPipeError as error:
-        return _unread(error)
-    except KeyboardInterrupt:
-        print(
-            "\npapergrid: stopped; what was finished is kept, the same command goes on from the newest checkpoints",
-            file=sys.stderr,
-        )
-        return 130
+    return _guarded(lambda: _command(words))
 
 
 if __name__ == "__main__":
