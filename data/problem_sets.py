@@ -15,7 +15,7 @@ from data.records.episodes import Grade, Problem
 from data.records.texts import Demonstration
 from data.sources import read_hub, read_rows
 from data.verifiers.expressions import FormulaSyntaxError, IllegalTextError, evaluate
-from data.verifiers.final_answer import correct
+from data.verifiers.final_answer import asks_for_percent, correct
 from data.worlds.environment import SingleTurn, one_turn
 from data.worlds.seeding import check_split, generator
 from data.worlds.solver import solutions
@@ -149,9 +149,15 @@ class ProblemSet:
         return one_turn(problem, solution) if solution else ()
 
     def grade(self, problem: Problem, answer: str) -> Grade:
-        """1 for a right final answer, or for a formula that makes 24 of the four numbers; else 0."""
+        """1 for a right final answer, or for a formula that makes 24 of the four numbers; else 0.
+
+        Where a problem asks for a percentage, 28 and 28% are the same: sets of problems write either.
+        """
         hands = self.reader == "hands"
-        right = _wins(problem.prompt, answer) if hands else correct(problem.answer, answer)
+        if hands:
+            right = _wins(problem.prompt, answer)
+        else:
+            right = correct(problem.answer, answer, percent=asks_for_percent(problem.prompt))
         return Grade(float(right), right, "" if right else "wrong")
 
     def environment(self) -> SingleTurn:

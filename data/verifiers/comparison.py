@@ -72,7 +72,7 @@ class _Comparison:
             rate, other = (a.value, b.value) if a.detail == "%" else (b.value, a.value)
             hundredfold = self.ring.multiply(rate, self.ring.number(100))
             return self.equal(rate, other) or (self.percent and self.equal(hundredfold, other))
-        if len(units) == 2 and "" not in units:
+        if len(units) == 2 and ("" not in units or any(unit.startswith("base") for unit in units)):
             return False
         return self.equal(a.value, b.value) or self.unit_as_letter(a, b) or self.unit_as_letter(b, a)
 

@@ -22,20 +22,17 @@ _TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
 _CONJUNCTION = re.compile(r"\\text\s?\{\s*,?\s*(and|or)\s*\}|(?<![a-zA-Z\\{])(and|or)(?![a-zA-Z}])", re.IGNORECASE)
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)", re.ASCII)
 _MIXED = re.compile(r"(-?)\s?(\d{1,20})\s(\d{1,20})\s?/\s?(\d{1,20})", re.ASCII)
-_BASE = re.compile(r"(\d{1,60})_\{?(\d{1,2})\}?", re.ASCII)
+_BASE = re.compile(r"(-?\d{1,60})_(?:\{(\d{1,2})\}|(\d{1,2}))", re.ASCII)
 _CHOICE = re.compile(r"\(?\s?([A-Za-z])\s?\)")
 _LABELLED = re.compile(r"(?:\\text\s?\{\s*)?(?:\(([A-J])\)|([A-J])[).:])(?:\s*\}\s*|\s+)([A-Za-z0-9$\\({-].*)")
 _WORDS = re.compile(r"[A-Za-z]{2,30}(?:[ '-][A-Za-z]{1,30}){0,12}")
 _PLAIN_WORDS = re.compile(r"[\w\s.,:;'\"!?()&/-]*")
-_MATRIX = re.compile(
-    r"(?:[(\[]\s?(?=\\begin\{(?:array|matrix|smallmatrix)\}.*[)\]]\Z))?"
-    r"\\begin\{([pbvBV]?matrix|smallmatrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1\}\s?[)\]]?"
-)
+_MATRIX = re.compile(r"\\begin\{([pbvBV]?matrix|smallmatrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1\}")
 _BUILDER = re.compile(r"[a-z]\s?(?:\\in[^|:]{1,40})?[|:](.+)")
 _INFINITE = re.compile(r"(?<![A-Za-z\\])(?:infinity|inf)(?![A-Za-z])", re.IGNORECASE)
 _PLAIN_UNION = re.compile(r"(?<=[)\]}])\s?U\s?(?=[(\[\\])")
 _NAME = re.compile(
-    r"[A-Za-z](?:_\{?\w{1,3}\}?)?'*(?:\s?\([\w, ]{1,12}\))?|\\(?!pi|infty|emptyset)[a-z]{2,7}(?:_\{?\w{1,3}\}?)?"
+    r"[A-Za-z](?:_\{?\w{1,3}\}?)?'*(?:\s?\([\w, ]{1,12}\))?|\\(?!pi|infty|emptyset|degree)[a-z]{2,7}(?:_\{?\w{1,3}\}?)?"
     r"|[A-Z]{2,4}|(?:m\s?)?\\angle\s?\{?[A-Z]{1,3}\}?|\|[A-Z]{2}\||\\overline\{[A-Z]{2}\}|\((?:\s?[a-z]\s?,){1,4}\s?[a-z]\s?\)"
 )
 _NAMED = re.compile(r"(?:\\text\s?\{\s*)?(?!not )[A-Za-z]{3,20}(?:[ '-][A-Za-z]{1,20}){0,8}(?:\s*\})?")
@@ -229,6 +226,8 @@ def _container(text: str, ring: Ring, depth: int) -> Answer | None:
         return _several("set", "", parts, ring, depth) if len(parts) > 1 else _read(parts[0], ring, depth + 1)
     if text[0] in _OPEN and text[-1] in _CLOSE and _closed_by_last(text):
         parts = _split(text[1:-1], (",", ";"))[0]
+        if text[1:].lstrip().startswith(("\\begin{array}", "\\begin{matrix}", "\\begin{smallmatrix}")):
+            return _container(text[1:-1].strip(), ring, depth)
         if len(parts) > 1:
             return _several("tuple", text[0] + text[-1], parts, ring, depth)
     ratio = _split(text, (":",))[0]
@@ -255,7 +254,7 @@ def _part(text: str, ring: Ring, depth: int) -> Answer:
 def _number(text: str, ring: Ring) -> Answer:
     """An expression with a unit, which may be "", or "%" for a value that was divided by 100."""
     if based := _BASE.fullmatch(text):
-        return Answer("number", f"base {based[2]}", ring.number(int(based[1])))
+        return Answer("number", f"base {based[2] or based[3]}", ring.number(int(based[1])))
     text, unit, factor = measured(text if "(" in text else _THOUSANDS.sub(_without_commas, text))
     if mixed := _MIXED.fullmatch(text):
         part = Fraction(int(mixed[3]), int(mixed[4]) or 1)

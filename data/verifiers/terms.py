@@ -129,9 +129,9 @@ class _Reader:
 
     def factor(self, depth: int) -> Value:
         value = self.base(depth)
-        while self.peek() == "!":
-            self.take()
-            value = self.factorial(value)
+        while self.peek() in ("!", "\\degree"):
+            degrees = self.take() == "\\degree"
+            value = self.ring.multiply(value, self.ring.unknown("degree")) if degrees else self.factorial(value)
         if self.peek() == "^":
             self.take()
             value = self.ring.power(value, self.group(depth))

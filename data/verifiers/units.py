@@ -25,12 +25,12 @@ dollar usd|cent|euro eur|gbp|yen jpy|rupee inr|peso|yuan rmb
 _COUNTED = """
 acorn adult animal answer ant app apple arrangement baby bag ball balloon banana band bar basket bead bean bear bed
 berry bike bird biscuit block boat book bottle bowl box boy bracelet brick brownie bus bush button cake calf camper
-can candle candy cap car card carrot cat chair chicken child chip chocolate choice class clown coin color
-cookie combination container cow cracker crate crayon cupcake customer diagonal digit dish divisor dog doll donut
-doughnut dress drink duck edge egg element email employee envelope episode eraser face factor family fish flavor floor
-flower follower friend frog fruit game gift girl glass goal goat group guest handshake hen home horse house integer
-item jar jellybean job kid kind kitten lamp lap leaf leg lemon letter log lollipop loop machine man marble match
-meal member message mouse movie muffin mushroom nail necklace night nut object onion option orange orchid order outfit
+can candle candy cap car card carrot cat chair chicken child chip chocolate choice class clown coin color cookie
+combination container cow cracker crate crayon cupcake customer diagonal digit dish divisor dog doll donut doughnut
+dress drink duck edge egg element email employee envelope episode eraser face factor family fish flavor floor flower
+follower friend frog fruit game gift girl glass goal goat group guest handshake hen home horse house integer item jar
+jellybean job kid kind kitten lamp lap leaf leg lemon letter log lollipop loop machine man marble match meal member
+message mouse movie muffin multiple mushroom nail necklace night nut object onion option orange orchid order outfit
 oyster pack package packet page pancake parent part participant party passenger path patient pea peach peanut pear
 pebble pen pencil people pepper permutation person pet phone photo picture pie piece pig pill pizza place plane plant
 plate player plum point possibility post poster potato present prime problem pupil question rabbit rectangle ride ring
@@ -71,6 +71,7 @@ UNITS = _table() | _RATES
 
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _RAISED = {"squared": 2, "cubed": 3}
+_MODIFIERS = frozenset({"different", "distinct", "possible", "right", "additional"})
 _TAILS = frozenset({"old", "long", "tall", "high", "wide", "deep", "total"})
 _SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 _UP_TO_19 = (
@@ -90,6 +91,7 @@ _PREFIX = re.compile(r"([+-]?)\s*(?:USD?\s?)?(\\?\$|[\u20ac\u00a3\u00a5\u20b9])\
 _TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
 _WORD_OR_SIGN = re.compile(r"[A-Za-z]+|\^\s?\{?\s?(-?\d)\s?\}?|\d|[/*]|\\degree|\S")
 _START = re.compile(r"\\text\s?\{|\\degree|(?<![A-Za-z\\{])[A-Za-z]+")
+_ANGLE_OF = re.compile(r"(?:sin|cos|tan|cot|sec|csc)[^a-z]")
 _BEFORE = re.compile(r"[\d)}\]|!]\Z|\\[a-z]+\Z")
 _SCALED = re.compile(rf"(.*?[\d}}).])\s?({'|'.join(_SCALES)})", re.IGNORECASE)
 _RATE = re.compile(r"(.*?[\d).}])\s?(?:/|per )\s?([A-Za-z ]{1,30})")
@@ -183,9 +185,9 @@ def _count(words: list[str]) -> Fraction | None:
     place = words.index("hundred")
     rest = words[place + 1 :]
     rest = rest[1:] if rest[:1] == ["and"] and len(rest) > 1 else rest
-    several = 1 if words[:place] in ([], ["a"]) else _small(words[:place])
+    several = Fraction(1) if words[:place] in ([], ["a"]) else _count(words[:place])
     more = _small(rest) if rest else 0
-    return None if several is None or more is None else Fraction(100 * several + more)
+    return None if several is None or more is None else 100 * several + more
 
 
 def _small(words: list[str]) -> int | None:
@@ -207,6 +209,8 @@ def _split_unit(text: str) -> tuple[str, str]:
     for start in list(_START.finditer(text))[:16]:
         before = text[: start.start()].rstrip(" -")
         spaced = before != text[: start.start()] or start[0].startswith("\\")
+        if _ANGLE_OF.search(before):
+            break  # the degrees are those of the angle
         if before and (_BEFORE.search(before) or (spaced and spelled(before) is not None)):
             unit = unit_of(text[start.start() :], marked=start[0].startswith("\\"))
             if unit and (spaced or len(start[0]) > 1):  # 5cm is a length, 5m a product
@@ -234,14 +238,14 @@ def unit_of(text: str, *, marked: bool) -> str:
             power, pending = _POWERS[word], True
         elif word[0] == "^" or word.isdigit() or word in _RAISED:
             raised = int(token[1] or 0) if word[0] == "^" else _RAISED.get(word) or int(word)
-            if not side or pending or raised not in (1, 2, 3) or side[-1][-1].isdigit():
+            if not side or pending or raised not in (2, 3) or side[-1][-1].isdigit() or side[-1].startswith("degree"):
                 return ""
-            side[-1] += str(raised) if raised > 1 else ""
+            side[-1] += str(raised)
         elif word in ("/", "*", "per"):
             if not above or pending:
                 return ""
             side, pending = (side if word == "*" else below), True
-        elif word in _TAILS and above and not pending:
+        elif (word in _TAILS and above and not pending) or (word in _MODIFIERS and not side):
             continue
         elif word in ("celsius", "fahrenheit", "c", "f") and side[-1:] == ["degree"]:
             side[-1] = f"degree{word[0]}"
