@@ -73,7 +73,9 @@ class Chunker:
             self._loaded = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
             # Texts longer than the model are what chunking is for: the tokenizer's warning would be noise.
             self._loaded.model_max_length = int(1e12)
-        offsets = self._loaded(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        # What looks like a special token is text here.
+        plain = {"add_special_tokens": False, "split_special_tokens": True}
+        offsets = self._loaded(text, **plain, return_offsets_mapping=True)["offset_mapping"]
         return [Span(start, end) for start, end in offsets if end > start]
 
     def cut(self, text: str) -> list[Span]:

@@ -133,6 +133,7 @@ class SbertRetriever:
             logging.disable_progress_bar()
             try:
                 self._encoder = SentenceTransformer(str(folder), local_files_only=True).eval()
+                self._encoder.tokenizer.split_special_tokens = True  # [SEP] in a sentence is text
             finally:
                 if shown:
                     logging.enable_progress_bar()
