@@ -283,7 +283,7 @@ def run_one(overrides: Sequence[str]) -> int:
         if code:
             failure = ledger.failure(cell)
             say(f"failed ({failure.get('class', 'busy')}): {failure.get('reason', 'another process runs this cell')}")
-            return 1
+            return 2 if failure.get("class") == "bad-data" else 1
     scores: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     print(json.dumps({"signature": cell.signature, "folder": str(folder), "scores": scores}, indent=1))
     return 0
