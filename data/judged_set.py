@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,9 +17,16 @@ from data.item_data import ItemData
 from data.length_control import length_controlled
 from data.records.texts import Completion, Demonstration
 from data.resumed_lines import read_lines, resume_lines
+from data.rows import columns, text
 from data.sources import digest_of, read_rows
 
 _FILE = "judgements.jsonl"
+
+
+@columns(instruction=text, output=text)
+def judged_row(row: dict[str, Any], index: int) -> Demonstration:
+    """AlpacaEval: ``instruction``, and the baseline's ``output``."""
+    return Demonstration(str(index), row["instruction"], row["output"])
 
 
 class JudgedSet(ItemData):
@@ -62,12 +70,7 @@ class JudgedSet(ItemData):
             raise ValueError(f"{self.name} has no split {split!r}: it has test")
         if self._read is None:
             rows = read_rows(self.files["test"])[: self.limit]
-            missing = {"instruction", "output"} - set(rows[0])
-            if missing:
-                raise ValueError(f"{self.name} needs rows with instruction and output, {', '.join(missing)} is missing")
-            self._read = [
-                Demonstration(str(number), row["instruction"], row["output"]) for number, row in enumerate(rows)
-            ]
+            self._read = [judged_row(row, number) for number, row in enumerate(rows)]
         return self._read[:limit]
 
     def frame(self, completions: Sequence[Completion]) -> pd.DataFrame:

@@ -12,9 +12,11 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from data.row_files import rows_of
+from data.rows import Row
 
 PROJECT = Path(__file__).resolve().parent.parent
 """The project root: relative data roots are taken from here, never from the working directory."""
@@ -107,28 +109,14 @@ def digest(path: Path | str) -> str:
     return _digests[key]
 
 
-def read_rows(file: str) -> list[dict[str, Any]]:
-    """Rows of a JSON-lines file (plain or .gz) through the ``datasets`` library, without the network.
-
-    The library's Arrow files go to a private folder that is removed before this returns: nothing is left on disk, and
-    processes that load at the same time cannot disturb each other.
+def read_rows(file: str) -> list[Row]:
+    """Rows of a file of JSON lines, JSON, CSV or Parquet.
 
     Raises:
         DataNotFoundError: the file is missing (see ``locate``).
-        ValueError: the file is not JSON lines, or has no row.
+        ValueError: it cannot be read, or has no row (see ``row_files.rows_of``).
     """
-    path = locate(file)
-    if not path.stat().st_size:
-        raise ValueError(f"{file} is empty: at least one JSON object per line is wanted")
-    import datasets
-
-    try:
-        with _quiet(), tempfile.TemporaryDirectory(prefix="papergrid-rows-") as cache:
-            return datasets.Dataset.from_json(str(path), cache_dir=cache, keep_in_memory=True).to_list()
-    except (datasets.exceptions.DatasetGenerationError, StopIteration, ValueError, OSError, EOFError) as error:
-        # The library's own words for a first line that is no JSON are an empty StopIteration.
-        cause = " ".join(str(error.__cause__ or error).split())[:200] or "no row can be read"
-        raise ValueError(f"{file} is not JSON lines ({cause}): one JSON object per line is wanted") from None
+    return rows_of(locate(file), file)
 
 
 def read_hub(
@@ -248,22 +236,6 @@ def digest_of(items: Iterator[Any] | list[Any] | Mapping[str, Any]) -> str:
     """SHA-256 of plain values as compact JSON, in hexadecimal."""
     plain = dict(items) if isinstance(items, Mapping) else list(items)
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep ``datasets`` from drawing a bar for half a second of work, and from logging what is raised anyway."""
-    import datasets
-
-    shown, verbosity = datasets.is_progress_bar_enabled(), datasets.logging.get_verbosity()
-    datasets.disable_progress_bar()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    try:
-        yield
-    finally:
-        datasets.logging.set_verbosity(verbosity)
-        if shown:
-            datasets.enable_progress_bar()
 
 
 def _cache() -> Path:

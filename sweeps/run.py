@@ -185,7 +185,7 @@ def _run(job: Job) -> None:
         progress = PhaseFile(folder / "progress.json")
         stages = StageStore(Path(job.outputs) / "stages", say=progress.say)
         limit_threads(int(config["threads"]))
-        data, method = prepare(job.blanked, config, stages, progress)
+        data, method = prepare(job.blanked, config, stages, progress, judged=config["evaluation"]["split"])
         if method.trains:
             weights = _trained(job.blanked, job.training, stages, progress, log, built=(data, method), actual=config)
             _replay(weights / "metrics.jsonl", log)
@@ -241,14 +241,24 @@ def _evaluation(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def prepare(
-    config: Mapping[str, Any], actual: Mapping[str, Any], stages: StageStore, progress: PhaseFile
+    config: Mapping[str, Any],
+    actual: Mapping[str, Any],
+    stages: StageStore,
+    progress: PhaseFile,
+    *,
+    judged: str | None = None,
 ) -> tuple[Any, Any]:
-    """Data object and method of a config, ready for the method's own training; arguments as of ``_trained``."""
+    """Data object and method of a config, ready for the method's own training; arguments as of ``_trained``.
+
+    ``judged`` is the split that will be judged, if any: it is asked for here, before anything is trained.
+    """
     data, method = build(actual)
     if config.get("sources"):
         data.take_authors(_authors(config["sources"], actual["sources"], stages, progress))
     data.prepare(stages, progress.phase("prepare"))
     method.attach(data)
+    if judged is not None and hasattr(data, "require"):
+        data.require(judged)
     _start(method, data, config, actual, stages, progress)
     return data, method
 

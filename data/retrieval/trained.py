@@ -17,7 +17,7 @@ import numpy as np
 
 from data.artifacts import Stages
 from data.batches import StepLoader
-from data.retrieval.base import Pair, Progress, texts_digest
+from data.retrieval.base import Pair, Progress, no_words, texts_digest
 from data.sources import digest_of
 
 _WORD = re.compile(r"\w+")
@@ -140,6 +140,8 @@ class TrainedEncoder:
             counts.update(set(words_of(text)))
         # Sorted, so that equal counts come in the same order everywhere.
         kept = sorted(counts, key=lambda word: (-counts[word], word))[: self.max_words]
+        if not kept:
+            raise no_words(texts, "the encoder trained", "a word (a letter or digit)")
         (into / _VOCABULARY).write_text(json.dumps(kept))
         self._words = {word: number for number, word in enumerate(kept)}
         idf = np.log((1 + len(texts)) / (1 + np.array([counts[word] for word in kept], dtype=np.float64))) + 1.0
