@@ -69,6 +69,7 @@ def candidates(
         "sampling": dict(sampling),
         "prompts": digest_of([[one.id, one.prompt] for one in prompts]),
         **({} if shard is None else {"shard": shard}),
+        "by": [authors[name] for name in copies],
     }
     size = shard or max(1, len(prompts))
     starts = range(0, len(prompts), size)

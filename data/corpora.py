@@ -19,6 +19,7 @@ import numpy as np
 
 from data.artifacts import Stages
 from data.chunking import Chunker, Span
+from data.hub_commits import known_commit
 from data.records.passages import Passage
 from data.retrieval.base import Progress
 from data.sources import digest, locate, stream_hub
@@ -231,7 +232,8 @@ class Corpus:
 
     def key(self) -> dict[str, Any]:
         """Everything that the passages depend on."""
-        source = [digest(locate(file)) for file in self.files.values()] if self.files else self.hub
+        hub = self.hub and {**self.hub, "revision": known_commit(self.hub["id"], self.hub["revision"])}
+        source = [digest(locate(file)) for file in self.files.values()] if self.files else hub
         return {
             "source": source,
             "reader": self.reader,
@@ -248,7 +250,7 @@ class Corpus:
                 self._rows(), into, reader=self.reader, chunk=self.chunk, longest=self.longest, progress=progress
             )
 
-        return PassageFile(stages.get("corpus", self.key(), build))
+        return PassageFile(stages.get("corpus", {**self.key(), "by": (self.chunk,)}, build))
 
     def _rows(self) -> Iterator[RawRow]:
         return islice(self._source(), self.limit)

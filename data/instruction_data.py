@@ -54,6 +54,8 @@ class InstructionData(ItemData):
         collate, count_tokens, start_step: see ``ItemData``.
     """
 
+    scored_by: tuple[str, ...] = ("data.scoring_columns", "data.scoring_probes", "data.scoring_tabular")
+
     def __init__(
         self,
         *,
@@ -149,6 +151,7 @@ class InstructionData(ItemData):
             "copies": self.copies,
             "max_tokens": self.max_tokens,
             "seed": self.seed,
+            "by": (write, self.world),
             "noise": [self.world.seed, self.world.temperature, self.world.style_weight, self.world.length_cost],
         }
 

@@ -6,7 +6,6 @@ Without a judge the responses are written and measured, and no win is reported: 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 
@@ -15,7 +14,7 @@ from data.chat_judge import ChatJudge
 from data.item_data import ItemData
 from data.length_control import length_controlled
 from data.records.texts import Completion, Demonstration
-from data.resumed_lines import read_lines, resume_lines
+from data.resumed_lines import lines_for, read_lines
 from data.sources import digest_of, read_rows
 
 _FILE = "judgements.jsonl"
@@ -31,6 +30,8 @@ class JudgedSet(ItemData):
         limit: at most so many instructions; ``None``: all.
         batch_size, seed: as every data object has them; nothing is trained here.
     """
+
+    scored_by: tuple[str, ...] = ("data.scoring_columns", "data.scoring_probes")
 
     def __init__(
         self,
@@ -101,6 +102,7 @@ class JudgedSet(ItemData):
             raise ValueError("where judgements are kept is not known: call data.prepare(stages) first")
         key = {
             "judge": self.judge.identity,
+            "by": (self.judge,),
             "texts": digest_of([[item.prompt, response, item.response] for item, response in asked]),
         }
 
@@ -108,8 +110,6 @@ class JudgedSet(ItemData):
             item, response = asked[number]
             return self.judge.preference(item.prompt, response, item.response)
 
-        def build(folder: Path) -> None:
-            resume_lines(folder / _FILE, len(asked), judge, self._progress)
-
+        build = lines_for(_FILE, len(asked), judge, self._progress)
         path = self._stages.get("judgements", key, build) / _FILE
         return [float(win) for win in read_lines(path)]

@@ -53,6 +53,7 @@ class NeighbourLists:
             "queries": digest_of(queries),
             "banned": None if banned is None else digest_of([sorted(positions) for positions in banned]),
             "k": MAX_NEIGHBOURS,
+            "by": (self._retriever,),
         }
 
         def build(into: Path) -> None:

@@ -79,6 +79,7 @@ class PassageLists:
             "queries": digest_of(queries),
             "gold": digest_of(gold),
             "k": k,
+            "by": (self._retriever,),
         }
 
         def build(into: Path) -> None:

@@ -122,7 +122,7 @@ class Dpo(GridModule):
             )
         pairs = sorted(set(self.scored_pairs(data)))
         texts = [self._ids([pair]) for pair in pairs]
-        key = {"weights": parameters_digest(self.network), "texts": digest_of(texts)}
+        key = {"weights": parameters_digest(self.network), "texts": digest_of(texts), "by": (self.network,)}
 
         def build(folder: Path) -> None:
             scored = self.score(pairs, progress=progress)

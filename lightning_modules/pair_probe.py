@@ -105,7 +105,7 @@ class PairProbe(GridModule):
         rows = [network.codec.prompt_ids([prompt for prompt, _ in texts]),
                 network.codec.response_ids([response for _, response in texts])]  # fmt: skip
         network.check_lengths(*rows)
-        key = {"weights": parameters_digest(network), "texts": digest_of(rows)}
+        key = {"weights": parameters_digest(network), "texts": digest_of(rows), "by": (network,)}
 
         def build(folder: Path) -> None:
             sums, lengths = self._sums(network, rows, progress)

@@ -247,6 +247,7 @@ def source_scores(
         "policy": asdict(policy),
         "texts": hashlib.sha256(spelt).hexdigest(),
         "count": len(texts),
+        "by": (source.network, source.responses, source.tokenizer),
     }
 
     def build(folder: Path) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweeps.closure import Closures
 from sweeps.lease import Lease, LeaseHeld, alive
 from sweeps.signature import canonical, hash_of
 
@@ -67,6 +68,7 @@ class StageStore:
     def __init__(self, root: Path, say: Callable[[str], None] = lambda line: None) -> None:
         self.root = root
         self._say = say
+        self._closures = Closures()
         self._verified: set[tuple[str, str]] = set()
         self.used: list[str] = []
         """ "kind/key" of every stage that this store gave out, in order, each once."""
@@ -88,9 +90,12 @@ class StageStore:
 
         Args:
             kind: sort of stage, a folder name.
-            key: everything that the content depends on, or a signature that stands for it.
+            key: everything that the content depends on, or a signature that stands for it; under ``by`` objects whose
+                code it depends on as well. The code of ``build`` always counts: an edited retriever finds anew.
             build: fills the folder that it is given; may find there what a killed builder left and go on from it.
         """
+        if not isinstance(key, str):
+            key = self._with_code(key, build)
         final = self.path(kind, key)
         if (name := f"{kind}/{final.name}") not in self.used:
             self.used.append(name)
@@ -112,6 +117,11 @@ class StageStore:
                     self._say(f"waiting for the {kind} stage {final.name}, which another process builds")
                 awaited = True
                 time.sleep(_POLL)
+
+    def _with_code(self, key: Mapping[str, Any], build: Callable[[Path], None]) -> dict[str, Any]:
+        builder = getattr(getattr(build, "func", build), "__module__", None)
+        code = self._closures.digest(sorted({*self._closures.behind(*key.get("by", ())), *filter(None, [builder])}))
+        return {**{name: value for name, value in key.items() if name != "by"}, "code": code}
 
     def _build(self, kind: str, key: Mapping[str, Any] | str, final: Path, build: Callable[[Path], None]) -> None:
         partial = final.with_name(f"{final.name}.partial")

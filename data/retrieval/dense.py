@@ -89,11 +89,11 @@ class DenseRetriever:
                 progress=progress,
             )
 
-        vectors = Vectors(stages.get("vectors", key, embed))
+        vectors = Vectors(stages.get("vectors", {**key, "by": (self.encoder,)}, embed))
         settings = self.vector_index.settings(len(vectors), vectors.width)
         folder = stages.get(
             "vector_index",
-            {"vectors": key, "settings": settings._asdict()},
+            {"vectors": key, "settings": settings._asdict(), "by": (self.encoder, self.vector_index)},
             lambda into: self.vector_index.build(vectors, into, progress),
         )
         self._searcher = self.vector_index.open(folder, vectors)

@@ -126,7 +126,7 @@ class TrainedEncoder:
     def fit(self, texts: Sequence[str], stages: Stages, progress: Progress | None = None) -> dict[str, Any]:
         """See ``Encoder.fit``: counts words, then trains; the weights are a stage."""
         fitted = {"texts": texts_digest(texts)}
-        key = {**self.key(), **fitted}
+        key = {**self.key(), **fitted, "by": (self.training,)}
         folder = stages.get("trained_retriever", key, lambda into: self._train(texts, into, progress))
         self._words = {word: number for number, word in enumerate(json.loads((folder / _VOCABULARY).read_text()))}
         from safetensors.numpy import load_file
