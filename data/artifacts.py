@@ -20,8 +20,7 @@ class Stages(Protocol):
 
         Args:
             kind: what it is, such as "embeddings"; one word, used as a folder name.
-            key: everything that the content depends on; values that JSON can spell. Under ``by`` stand objects, such as
-                a retriever, that decide it by their code too: an edited one makes another product.
+            key: everything that the content depends on; values that JSON can spell.
             build: called with an empty folder to fill; when it raises, nothing is kept.
 
         Returns:
@@ -40,8 +39,7 @@ class TemporaryStages:
     def get(self, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
         """See ``Stages.get``; a key that JSON cannot spell raises ``ValueError``."""
         try:
-            plain = {name: value for name, value in key.items() if name != "by"}  # no code changes within a process
-            spelt = json.dumps({"kind": kind, "key": plain}, sort_keys=True, allow_nan=False)
+            spelt = json.dumps({"kind": kind, "key": key}, sort_keys=True, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ValueError(f"stage {kind!r}: its key must be plain JSON values, got {dict(key)!r}: {error}") from None
         name = hashlib.sha256(spelt.encode()).hexdigest()[:16]

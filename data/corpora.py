@@ -20,6 +20,7 @@ import numpy as np
 from data.artifacts import Stages
 from data.chunking import Chunker, Span
 from data.hub_commits import known_commit
+from data.records.builders import MadeBy
 from data.records.passages import Passage
 from data.retrieval.base import Progress
 from data.sources import digest, locate, stream_hub
@@ -250,7 +251,7 @@ class Corpus:
                 self._rows(), into, reader=self.reader, chunk=self.chunk, longest=self.longest, progress=progress
             )
 
-        return PassageFile(stages.get("corpus", {**self.key(), "by": (self.chunk,)}, build))
+        return PassageFile(stages.get("corpus", self.key(), MadeBy(build, (self.chunk,))))
 
     def _rows(self) -> Iterator[RawRow]:
         return islice(self._source(), self.limit)

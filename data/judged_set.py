@@ -13,6 +13,7 @@ from data.artifacts import Stages
 from data.chat_judge import ChatJudge
 from data.item_data import ItemData
 from data.length_control import length_controlled
+from data.records.builders import MadeBy
 from data.records.texts import Completion, Demonstration
 from data.resumed_lines import lines_for, read_lines
 from data.sources import digest_of, read_rows
@@ -102,7 +103,6 @@ class JudgedSet(ItemData):
             raise ValueError("where judgements are kept is not known: call data.prepare(stages) first")
         key = {
             "judge": self.judge.identity,
-            "by": (self.judge,),
             "texts": digest_of([[item.prompt, response, item.response] for item, response in asked]),
         }
 
@@ -111,5 +111,5 @@ class JudgedSet(ItemData):
             return self.judge.preference(item.prompt, response, item.response)
 
         build = lines_for(_FILE, len(asked), judge, self._progress)
-        path = self._stages.get("judgements", key, build) / _FILE
+        path = self._stages.get("judgements", key, MadeBy(build, (self.judge,))) / _FILE
         return [float(win) for win in read_lines(path)]

@@ -10,6 +10,7 @@ import numpy as np
 from data.answers import has_answer
 from data.artifacts import Stages
 from data.corpora import PassageFile, PassageTexts
+from data.records.builders import MadeBy
 from data.records.passages import Passage, RagExample
 from data.records.relations import Neighbour
 from data.retrieval.base import Progress, Retriever, learn
@@ -79,7 +80,6 @@ class PassageLists:
             "queries": digest_of(queries),
             "gold": digest_of(gold),
             "k": k,
-            "by": (self._retriever,),
         }
 
         def build(into: Path) -> None:
@@ -89,7 +89,7 @@ class PassageLists:
             hits = self._retriever.search(queries, k, None, progress, gold)
             np.savez(into / "passages.npz", indices=hits.indices, scores=hits.scores)
 
-        with np.load(self._stages.get("passages", key, build) / "passages.npz") as stored:
+        with np.load(self._stages.get("passages", key, MadeBy(build, (self._retriever,))) / "passages.npz") as stored:
             indices, scores = stored["indices"], stored["scores"]
         return [
             [

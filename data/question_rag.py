@@ -21,6 +21,7 @@ from data.corpora import Corpus
 from data.item_data import ItemData
 from data.order import Order
 from data.passage_lists import PassageLists, without_hidden_answers
+from data.records.builders import MadeBy
 from data.records.passages import Passage, RagExample
 from data.records.readings import ReadingItem
 from data.records.texts import Completion
@@ -245,7 +246,6 @@ class QuestionRag(ItemData):
         prompts = [self.prompt(one.question, one.passages) for one in examples]
         key = {
             "teacher": teacher.identity,
-            "by": (teacher,),
             "texts": digest_of([[prompt, one.answers[0]] for prompt, one in zip(prompts, examples, strict=True)]),
         }
 
@@ -254,7 +254,7 @@ class QuestionRag(ItemData):
 
         build = lines_for(_LABELS, len(examples), ask, self._progress)
         self._stages = self._stages or TemporaryStages()
-        replies = read_lines(self._stages.get("teacher_labels", key, build) / _LABELS)
+        replies = read_lines(self._stages.get("teacher_labels", key, MadeBy(build, (teacher,))) / _LABELS)
         made, rejected = [], Counter[str]()
         for reply, prompt, example in zip(replies, prompts, examples, strict=True):
             label, fault = teacher.label(str(reply), example)

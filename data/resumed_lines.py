@@ -36,8 +36,8 @@ def lines_for(
 ) -> Callable[[Path], None]:
     """As ``resume_lines``, for a stage: takes the folder and fills its file ``name``.
 
-    The stage is named by what makes a line (its key's ``by``), not by the code of whoever asks: answers that somebody
-    else gave, perhaps for money, are not asked for again when the asker changes.
+    The stage is then named by what makes a line (``records.builders.MadeBy``), not by the code of whoever asks: answers
+    that somebody else gave, perhaps for money, are not asked for again when the asker changes.
     """
     return lambda folder: resume_lines(folder / name, count, make, progress)
 

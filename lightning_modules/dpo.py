@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.records.builders import MadeBy
 from data.records.texts import Completion, PreferencePair
 from data.sources import digest_of
 from lightning_modules.base import GridModule, Progress
@@ -122,13 +123,13 @@ class Dpo(GridModule):
             )
         pairs = sorted(set(self.scored_pairs(data)))
         texts = [self._ids([pair]) for pair in pairs]
-        key = {"weights": parameters_digest(self.network), "texts": digest_of(texts), "by": (self.network,)}
+        key = {"weights": parameters_digest(self.network), "texts": digest_of(texts)}
 
         def build(folder: Path) -> None:
             scored = self.score(pairs, progress=progress)
             np.savez(folder / REFERENCE_FILE, sums=scored.sums.numpy(), lengths=scored.lengths.numpy())
 
-        with np.load(stages.get("reference_logps", key, build) / REFERENCE_FILE) as stored:
+        with np.load(stages.get("reference_logps", key, MadeBy(build, (self.network,))) / REFERENCE_FILE) as stored:
             sums, lengths = stored["sums"], stored["lengths"]
         self._reference = {pair: (sums[row], lengths[row]) for row, pair in enumerate(pairs)}
 

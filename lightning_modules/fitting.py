@@ -38,6 +38,12 @@ KEPT = 2
 PARTS = "parts.json"
 """Inside a sharded checkpoint, which is a folder: the CRC-32 of every other file in it."""
 
+PLUMBING = (
+    "_Journal", "_list_parts", "_flush", "_quiet", "newest_checkpoint", "_fault", "_sharded_fault", "_checksum", "KEPT",
+    "check_options",
+)  # fmt: skip
+"""What here can change no result: it logs, reports progress, writes and checks checkpoints, or refuses."""
+
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true"]
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from data.records.builders import MadeBy
 from data.records.pairs import PairReading
 from data.records.texts import PreferencePair
 from data.sources import digest_of
@@ -105,7 +106,7 @@ class PairProbe(GridModule):
         rows = [network.codec.prompt_ids([prompt for prompt, _ in texts]),
                 network.codec.response_ids([response for _, response in texts])]  # fmt: skip
         network.check_lengths(*rows)
-        key = {"weights": parameters_digest(network), "texts": digest_of(rows), "by": (network,)}
+        key = {"weights": parameters_digest(network), "texts": digest_of(rows)}
 
         def build(folder: Path) -> None:
             sums, lengths = self._sums(network, rows, progress)
@@ -113,7 +114,7 @@ class PairProbe(GridModule):
 
         if self._stages is None:
             raise ValueError("where scores are kept is not known: call method.prepare(data, stages, progress) first")
-        with np.load(self._stages.get("pair_scores", key, build) / _FILE) as stored:
+        with np.load(self._stages.get("pair_scores", key, MadeBy(build, (network,))) / _FILE) as stored:
             return stored["sums"].reshape(-1, 2), stored["lengths"].reshape(-1, 2)
 
     @torch.no_grad()

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.records.builders import MadeBy
 from lightning_modules.losses.infifpo import FusedReference, winner_shares
 from lightning_modules.losses.logps import IGNORED, response_mask, sequence_logps, token_logps
 from lightning_modules.networks.token_batch import TokenBatch, shared_prompt_batch
@@ -247,7 +248,6 @@ def source_scores(
         "policy": asdict(policy),
         "texts": hashlib.sha256(spelt).hexdigest(),
         "count": len(texts),
-        "by": (source.network, source.responses, source.tokenizer),
     }
 
     def build(folder: Path) -> None:
@@ -264,7 +264,7 @@ def source_scores(
         for left in folder.glob("writing-*.part"):
             left.unlink()
 
-    folder = stages.get("source_logps", key, build)
+    folder = stages.get("source_logps", key, MadeBy(build, (source.network, source.responses, source.tokenizer)))
     shards = [np.load(path, allow_pickle=False) for path in sorted(folder.glob("shard-*.npz"))]
     parts = (np.concatenate([shard[name] for shard in shards]) for name in SourceScores._fields)
     return SourceScores(*parts)

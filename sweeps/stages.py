@@ -90,9 +90,9 @@ class StageStore:
 
         Args:
             kind: sort of stage, a folder name.
-            key: everything that the content depends on, or a signature that stands for it; under ``by`` objects whose
-                code it depends on as well. The code of ``build`` always counts: an edited retriever finds anew.
-            build: fills the folder that it is given; may find there what a killed builder left and go on from it.
+            key: everything that the content depends on, or a signature that stands for it.
+            build: fills the folder that it is given; may find there what a killed builder left and go on from it. Its
+                code is part of the name, and so is that of its ``makers`` (``data.records.builders``).
         """
         if not isinstance(key, str):
             key = self._with_code(key, build)
@@ -119,9 +119,9 @@ class StageStore:
                 time.sleep(_POLL)
 
     def _with_code(self, key: Mapping[str, Any], build: Callable[[Path], None]) -> dict[str, Any]:
-        builder = getattr(getattr(build, "func", build), "__module__", None)
-        code = self._closures.digest(sorted({*self._closures.behind(*key.get("by", ())), *filter(None, [builder])}))
-        return {**{name: value for name, value in key.items() if name != "by"}, "code": code}
+        builder = getattr(build, "build", build).__module__
+        makers = self._closures.behind(*getattr(build, "makers", ()))
+        return {**key, "code": self._closures.digest(sorted({builder, *makers}))}
 
     def _build(self, kind: str, key: Mapping[str, Any] | str, final: Path, build: Callable[[Path], None]) -> None:
         partial = final.with_name(f"{final.name}.partial")
