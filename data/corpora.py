@@ -19,6 +19,8 @@ import numpy as np
 
 from data.artifacts import Stages
 from data.chunking import Chunker, Span
+from data.hub_commits import known_commit
+from data.records.builders import MadeBy
 from data.records.passages import Passage
 from data.retrieval.base import Progress
 from data.row_files import opened
@@ -250,7 +252,8 @@ class Corpus:
 
     def key(self) -> dict[str, Any]:
         """Everything that the passages depend on."""
-        source = [digest(locate(file)) for file in self.files.values()] if self.files else self.hub
+        hub = self.hub and {**self.hub, "revision": known_commit(self.hub["id"], self.hub["revision"])}
+        source = [digest(locate(file)) for file in self.files.values()] if self.files else hub
         return {
             "source": source,
             "reader": self.reader,
@@ -277,7 +280,7 @@ class Corpus:
                     f"{report.empty} have no text{f'; {fault}' if fault else ''}"
                 )
 
-        made = PassageFile(stages.get("corpus", self.key(), build))
+        made = PassageFile(stages.get("corpus", self.key(), MadeBy(build, (self.chunk,))))
         if made.report.malformed:
             warnings.warn(
                 f"corpus {self.name}: {made.report.malformed} of {made.report.rows} rows are malformed and left out; "

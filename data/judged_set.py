@@ -6,7 +6,6 @@ Without a judge the responses are written and measured, and no win is reported: 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,8 +14,9 @@ from data.artifacts import Stages
 from data.chat_judge import ChatJudge
 from data.item_data import ItemData
 from data.length_control import length_controlled
+from data.records.builders import MadeBy
 from data.records.texts import Completion, Demonstration
-from data.resumed_lines import read_lines, resume_lines
+from data.resumed_lines import lines_for, read_lines
 from data.rows import columns, text
 from data.sources import digest_of, read_rows
 
@@ -39,6 +39,8 @@ class JudgedSet(ItemData):
         limit: at most so many instructions; ``None``: all.
         batch_size, seed: as every data object has them; nothing is trained here.
     """
+
+    scored_by: tuple[str, ...] = ("data.scoring_columns", "data.scoring_probes")
 
     def __init__(
         self,
@@ -111,8 +113,6 @@ class JudgedSet(ItemData):
             item, response = asked[number]
             return self.judge.preference(item.prompt, response, item.response)
 
-        def build(folder: Path) -> None:
-            resume_lines(folder / _FILE, len(asked), judge, self._progress)
-
-        path = self._stages.get("judgements", key, build) / _FILE
+        build = lines_for(_FILE, len(asked), judge, self._progress)
+        path = self._stages.get("judgements", key, MadeBy(build, (self.judge,))) / _FILE
         return [float(win) for win in read_lines(path)]

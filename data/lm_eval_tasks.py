@@ -45,6 +45,8 @@ class LmEvalTasks:
         seed: of the examples in prompts.
     """
 
+    scored_by: tuple[str, ...] = ("data.scoring_columns",)
+
     def __init__(
         self,
         *,

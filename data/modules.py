@@ -54,6 +54,8 @@ class RelationData(lightning.LightningDataModule):
         dropped: by split, ids of the train examples that were left out because their sentence recurs there.
     """
 
+    scored_by: tuple[str, ...] = ("data.scoring_relations", "data.scoring_labels")
+
     def __init__(
         self,
         *,

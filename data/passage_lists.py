@@ -18,6 +18,7 @@ import numpy as np
 from data.answers import has_answer
 from data.artifacts import Stages
 from data.corpora import PassageFile, PassageTexts, passage_id
+from data.records.builders import MadeBy
 from data.records.passages import Passage, RagExample
 from data.records.relations import Neighbour
 from data.retrieval.base import Progress, Retriever, learn
@@ -156,7 +157,7 @@ class PassageLists:
             hits = self._retriever.search(queries, k, None, progress, gold)
             np.savez(into / "passages.npz", indices=hits.indices, scores=hits.scores)
 
-        with np.load(self._stages.get("passages", key, build) / "passages.npz") as stored:
+        with np.load(self._stages.get("passages", key, MadeBy(build, (self._retriever,))) / "passages.npz") as stored:
             indices, scores = stored["indices"], stored["scores"]
         return [
             [

@@ -93,6 +93,8 @@ class PreferenceFiles(ItemData):
         dropped: rows left out, by reason.
     """
 
+    scored_by: tuple[str, ...] = ("data.scoring_columns",)
+
     def __init__(
         self,
         *,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from data.artifacts import Stages
+from data.hub_commits import known_commit
 from data.preference_files import place
 from data.rows import BadRowError, Row, RowReader, columns, unfit
 from data.sources import read_rows, stream_hub
@@ -134,9 +135,10 @@ class PromptSets:
     def _taken_from_hub(self, stages: Stages, options: Mapping[str, Any]) -> tuple[list[Any], dict[str, int]]:
         column, rows = options.get("column") or self.column, options.get("rows") or self.rows
         asked: dict[str, Any] = {name: options.get(name) for name in ("split", "config", "revision")}
+        commit = known_commit(options["id"], asked["revision"])
         key = {
-            "hub": options["id"], **asked, "column": column, "rows": rows, "max_bytes": self.max_bytes,
-            "bad_rows": self.bad_rows,
+            "hub": options["id"], **asked, "commit": commit, "column": column, "rows": rows,
+            "max_bytes": self.max_bytes, "bad_rows": self.bad_rows,
         }  # fmt: skip
 
         def build(folder: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import pandas as pd
@@ -22,11 +21,12 @@ from data.corpora import Corpus
 from data.item_data import ItemData
 from data.order import Order
 from data.passage_lists import PassageLists, without_hidden_answers
+from data.records.builders import MadeBy
 from data.records.passages import Passage, RagExample
 from data.records.readings import ReadingItem
 from data.records.texts import Completion
 from data.relations import subset
-from data.resumed_lines import read_lines, resume_lines
+from data.resumed_lines import lines_for, read_lines
 from data.retrieval.base import Progress, Retriever
 from data.sources import digest_of
 
@@ -209,6 +209,8 @@ class QuestionRag(ItemData):
         collate, start_step: see ``ItemData``; ``count_tokens`` is for budgets.
     """
 
+    scored_by: tuple[str, ...] = ("data.scoring_columns", "data.scoring_rag")
+
     def __init__(
         self,
         *,
@@ -266,14 +268,12 @@ class QuestionRag(ItemData):
             "texts": digest_of([[prompt, one.answers[0]] for prompt, one in zip(prompts, examples, strict=True)]),
         }
 
-        def build(folder: Path) -> None:
-            def ask(number: int) -> str:
-                return teacher.reply(prompts[number], examples[number].answers[0])
+        def ask(number: int) -> str:
+            return teacher.reply(prompts[number], examples[number].answers[0])
 
-            resume_lines(folder / _LABELS, len(examples), ask, self._progress)
-
+        build = lines_for(_LABELS, len(examples), ask, self._progress)
         self._stages = self._stages or TemporaryStages()
-        replies = read_lines(self._stages.get("teacher_labels", key, build) / _LABELS)
+        replies = read_lines(self._stages.get("teacher_labels", key, MadeBy(build, (teacher,))) / _LABELS)
         made, rejected = [], Counter[str]()
         for reply, prompt, example in zip(replies, prompts, examples, strict=True):
             label, fault = teacher.label(str(reply), example)

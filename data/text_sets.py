@@ -150,6 +150,8 @@ class PreferenceSet(TextSet):
         **options: see ``TextSet``.
     """
 
+    scored_by: tuple[str, ...] = ("data.scoring_labels",)
+
     readers = PAIRS
 
     def __init__(

@@ -26,6 +26,9 @@ from lightning_modules.checkpointing import OneFile, clear, discard, newest_chec
 from lightning_modules.ranks import STRATEGIES, Group, Share, environment, joined, placement
 from lightning_modules.sharding import fill, gather, outline, root
 
+PLUMBING = ("_Journal", "_quiet", "check_options")
+"""What here can change no result: it logs, reports progress, or refuses."""
+
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true"]
 
 

@@ -120,13 +120,14 @@ def _apart(one: Mapping[str, str], other: Mapping[str, str]) -> str:
 
 def checked_entries(definition: Definition, where: str) -> None:
     """Checks columns, published numbers and claims against the scores and the rows that there are."""
-    from data.scoring import SCORES
+    from data.scoring import all_scores
     from sweeps.claims import Claim
     from sweeps.table import Published
 
+    scores = all_scores()
     for column in definition.columns:
-        if column not in SCORES:
-            raise UserError(f"{where} has the column {column!r}, which is no score: {nearest(column, SCORES)}")
+        if column not in scores:
+            raise UserError(f"{where} has the column {column!r}, which is no score: {nearest(column, scores)}")
         if definition.columns.count(column) > 1:
             raise UserError(f"{where} has the column {column!r} twice: keep one")
     rows = {row for arm in definition.arms for row, _ in arm.points()}

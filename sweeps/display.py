@@ -77,7 +77,12 @@ def _cells(title: str, plan: Forecast) -> Table:
     for one in plan.cells:
         name = "-" if one.cell.absent else one.cell.signature
         table.add_row(
-            Text(", ".join(one.rows)), str(one.cell.seed), name, one.state + _mark([one]), _range(one.cost), _memory(one.cost)
+            Text(", ".join(one.rows)),
+            str(one.cell.seed),
+            name,
+            one.state + _mark([one]),
+            _range(one.cost),
+            _memory(one.cost),
         )
     return table
 

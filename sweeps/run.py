@@ -153,8 +153,7 @@ def _verdict(error: BaseException) -> tuple[str, str]:
 
 
 def _run(job: Job) -> None:
-    from data.scoring import summarise
-    from data.slices import with_slices
+    from data.scoring import completed, lists_of, summarise
     from sweeps.progress import Heartbeat, PhaseFile
     from sweeps.run_log import RunLog
 
@@ -186,13 +185,14 @@ def _run(job: Job) -> None:
         stages = StageStore(Path(job.outputs) / "stages", say=progress.say)
         limit_threads(int(config["threads"]))
         data, method = prepare(job.blanked, config, stages, progress, judged=config["evaluation"]["split"])
+        lists_of(data)  # scores that are not there are missed before a training, not after it
         if method.trains:
             weights = _trained(job.blanked, job.training, stages, progress, log, built=(data, method), actual=config)
             _replay(weights / "metrics.jsonl", log)
             method.load_weights(weights)
         train_seconds = time.monotonic() - begun
         predictions = method.predict(data, progress=progress.phase("predict"), **_evaluation(config))
-        frame = with_slices(data.frame(predictions), data, config["evaluation"]["split"])
+        frame = completed(data.frame(predictions), data, config["evaluation"]["split"])
         _write_parquet(frame, folder / "examples.parquet")
         summary = summarise(frame, data)
         write_atomically(folder / "summary.json", json.dumps(summary["scores"], indent=1))

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from data.artifacts import Stages
+from data.records.builders import MadeBy
 from data.retrieval.base import (
     Banned,
     Gold,
@@ -101,12 +102,12 @@ class DenseRetriever:
                 progress=progress,
             )
 
-        vectors = Vectors(stages.get("vectors", key, embed))
+        vectors = Vectors(stages.get("vectors", key, MadeBy(embed, (self.encoder,))))
         settings = self.vector_index.settings(len(vectors), vectors.width)
         folder = stages.get(
             "vector_index",
             {"vectors": key, "settings": settings._asdict()},
-            lambda into: self.vector_index.build(vectors, into, progress),
+            MadeBy(lambda into: self.vector_index.build(vectors, into, progress), (self.encoder, self.vector_index)),
         )
         self._searcher = self.vector_index.open(folder, vectors)
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from data.artifacts import Stages
 from data.batches import StepLoader
+from data.records.builders import MadeBy
 from data.retrieval.base import Pair, Progress, no_words, texts_digest
 from data.sources import digest_of
 
@@ -126,8 +127,8 @@ class TrainedEncoder:
     def fit(self, texts: Sequence[str], stages: Stages, progress: Progress | None = None) -> dict[str, Any]:
         """See ``Encoder.fit``: counts words, then trains; the weights are a stage."""
         fitted = {"texts": texts_digest(texts)}
-        key = {**self.key(), **fitted}
-        folder = stages.get("trained_retriever", key, lambda into: self._train(texts, into, progress))
+        build = MadeBy(lambda into: self._train(texts, into, progress), (self.training,))
+        folder = stages.get("trained_retriever", {**self.key(), **fitted}, build)
         self._words = {word: number for number, word in enumerate(json.loads((folder / _VOCABULARY).read_text()))}
         from safetensors.numpy import load_file
 
