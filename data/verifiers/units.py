@@ -50,7 +50,9 @@ _SINGLE = {"m": "meter", "g": "gram", "s": "second", "h": "hour", "L": "liter", 
 SYMBOLS = {name: letter for letter, name in _SINGLE.items() if letter != "L"}
 """The single letters that stand for a unit, by its canonical name: in plain text they may be variables."""
 
-_SIGNS = {"\\$": "dollar", "$": "dollar", "\u20ac": "euro", "\u00a3": "gbp", "\u00a5": "yen", "\u20b9": "rupee"}
+_SIGNS = {"\\$": "dollar", "$": "dollar"} | dict(
+    zip("\u20ac\u00a3\u00a5\u20b9\u00a2", ("euro", "gbp", "yen", "rupee", "cent"), strict=True)
+)
 
 
 def _table() -> dict[str, str]:
@@ -88,6 +90,7 @@ _NUMBER_WORDS = _COUNTS.keys() | _TENS.keys() | _PARTS.keys() | _SCALES.keys()
 _PERCENT = re.compile(r"(?:\\?%|(?<![A-Za-z])(?:percent|per cent|percentage points?|pct\.?))\Z", re.IGNORECASE)
 _OF = re.compile(r"(?<=[A-Za-z%}]) of (?:the |a |an |his |her |their |all )?([A-Za-z][A-Za-z ]{0,40})\Z")
 _PREFIX = re.compile(r"([+-]?)\s*(?:USD?\s?)?(\\?\$|[\u20ac\u00a3\u00a5\u20b9])\s*([+-]?)\s*(?=[\d.\\({])")
+_SUFFIX = re.compile(r"(.*\d)\s?(\\?\$|[\u20ac\u00a3\u00a5\u20b9\u00a2])")
 _TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
 _WORD_OR_SIGN = re.compile(r"[A-Za-z]+|\^\s?\{?\s?(-?\d)\s?\}?|\d|[/*]|\\degree|\S")
 _START = re.compile(r"\\text\s?\{|\\degree|(?<![A-Za-z\\{])[A-Za-z]+")
@@ -119,6 +122,8 @@ def measured(text: str) -> Measured:
     bare = _TEXT.sub(r" \1", text).rstrip() if text.endswith("}") else text
     if prefix := _PREFIX.match(text):
         text, unit = _priced(f"{prefix[1] or prefix[3]}{text[prefix.end() :]}", _SIGNS[prefix[2]])
+    elif suffix := _SUFFIX.fullmatch(text):
+        text, unit = suffix[1], _SIGNS[suffix[2]]
     elif percent := _PERCENT.search(bare):
         text, unit, factor = bare[: percent.start()].rstrip(), "%", Fraction(1, 100)
     else:
