@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import types
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,10 @@ _CONTAINERS = (list, tuple, set, frozenset, dict)
 _LOOKED_AT, _OF_EACH = 5000, 50
 
 _CACHE = Path("~/.cache/papergrid/code.json")
-_KEPT = 3000
+_KEPT = 1000
 
 _loaded: dict[str, bytes] = {}
-"""Content of own files as this process has loaded them, by path; see ``remember_loaded``."""
+"""Content of own files as this process runs them, by path; see ``hold``."""
 
 
 class Closures:
@@ -77,10 +77,10 @@ class Closures:
                 return reached
             chosen |= more
 
-    def files(self, modules: Iterable[str], texts: Collection[str] = ()) -> dict[str, str]:
-        """Digests of all files of a closure by path, for people to compare."""
-        places = {name: self.modules.place(name) for name in self.of(modules, texts)}
-        return {place.file: self.file_digest(name) for name, place in places.items() if place and place.file}
+    def files(self, modules: Iterable[str], texts: Collection[str] = ()) -> dict[str, bytes]:
+        """All files of a closure by path, with their content."""
+        places = (self.modules.place(name) for name in sorted(self.of(modules, texts)))
+        return {place.file: self._content(place.file) for place in places if place and place.file}
 
     def behind(self, *things: Any) -> frozenset[str]:
         """Own modules that define objects: their classes, functions and what these hold, but for this package's own."""
@@ -233,17 +233,25 @@ class Closures:
         return self.modules.place(question) is not None
 
 
-def remember_loaded() -> None:
-    """From now on the own files that this process has loaded count as they are now, whatever becomes of them.
+def hold(files: Mapping[str, bytes]) -> None:
+    """From now on files count in this process, and in what it forks, as they were when they were first held.
 
-    For a process that forks others: they run what it has loaded.
+    Python loads a module once: a process goes on with what it has loaded, whatever becomes of the file.
     """
-    modules = Modules()
-    for name in list(sys.modules):
+    for path, content in files.items():
+        _loaded.setdefault(path, content)
+
+
+def loaded(names: Iterable[str] = ()) -> dict[str, bytes]:
+    """Own files that this process has loaded, by path, as they are now, but for modules of some names."""
+    modules, left_out = Modules(), set(names)
+    found: dict[str, bytes] = {}
+    for name in set(sys.modules) - left_out:
         place = modules.place(name)
         if place is not None and place.file is not None:
             with contextlib.suppress(OSError):
-                _loaded[place.file] = Path(place.file).read_bytes()
+                found[place.file] = Path(place.file).read_bytes()
+    return found
 
 
 def _held(thing: Any) -> list[Any]:

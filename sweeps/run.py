@@ -27,7 +27,8 @@ from sweeps.lease import Lease, LeaseHeld
 from sweeps.ledger import cost_kind, cost_record, digests, read_json
 from sweeps.machine import accelerators, limit_threads, peak_mebibytes
 from sweeps.plan import Cell, bases
-from sweeps.signature import PRESENTATION, inputs, training_signature
+from sweeps.run_names import as_planned, training_name, uncounted
+from sweeps.signature import PRESENTATION
 from sweeps.stages import StageStore, write_atomically
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def _verdict(error: BaseException) -> tuple[str, str]:
 
 
 def _run(job: Job) -> None:
+    from data.hub_commits import read_digests
     from data.scoring import completed, lists_of, summarise
     from sweeps.progress import Heartbeat, PhaseFile
     from sweeps.run_log import RunLog
@@ -160,11 +162,13 @@ def _run(job: Job) -> None:
     config, folder = job.config, job.folder
     begun = time.monotonic()
     (folder / "failed.json").unlink(missing_ok=True)
-    receipt = receipts.new(asdict(job), inputs(config), read_json(folder / "receipt.json"))
+    before = set(sys.modules)
+    inputs, code = as_planned(job.config, job.blanked, job.signature)
+    receipt = receipts.new(asdict(job), inputs, code, read_json(folder / "receipt.json"))
     attempt = len(receipt["attempts"])
     write_atomically(folder / "config.yaml", to_yaml(config))
-    if receipts.code_state()["patch"]:
-        write_atomically(folder / "dirty.patch", receipts.code_state()["patch"])
+    if receipt["patch_sha256"]:
+        write_atomically(folder / "dirty.patch", receipts.patch(code))
     write_atomically(folder / "receipt.json", json.dumps(receipt, indent=1))
 
     logger = dict(config["logger"])
@@ -204,6 +208,8 @@ def _run(job: Job) -> None:
     seconds = time.monotonic() - begun
     receipt["attempts"][-1]["ended"] = time.time()
     receipt["hardware"]["accelerators"] = accelerators()
+    receipt["read"] = read_digests()
+    receipt["uncounted"] = uncounted(before, code)
     write_atomically(folder / "receipt.json", json.dumps(receipt, indent=1))
     done = {
         "signature": job.signature,
@@ -274,7 +280,7 @@ def _authors(
         data, method = build(actual[name])
         method.attach(data)
         if method.trains:  # others are used as they come
-            weights = _trained(source, training_signature(source), stages, progress, None, actual=actual[name])
+            weights = _trained(source, training_name(source), stages, progress, None, actual=actual[name])
             method.load_weights(weights)
         found[name] = Author(name, method.network)
     return found
@@ -292,9 +298,9 @@ def _start(
     if config.get("base") is not None:
         if hasattr(method, "load_origin"):  # it compares its base with what that base's own chain began with
             first = bases(config)[0]
-            built = _trained(first, training_signature(first), stages, progress, None, actual=bases(actual)[0])
+            built = _trained(first, training_name(first), stages, progress, None, actual=bases(actual)[0])
             method.load_origin(built)
-        name = training_signature(config["base"])
+        name = training_name(config["base"])
         method.load_weights(_trained(config["base"], name, stages, progress, None, actual=actual["base"]))
     if hasattr(method, "prepare"):
         method.prepare(data, stages, progress.phase("prepare"))

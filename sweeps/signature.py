@@ -239,8 +239,8 @@ class Signer:
         reference = self._closures.modules.reference(target)
         return (self._closures.scores(*reference) if reference else ()) or scoring.lists_beside()
 
-    def files(self, config: Mapping[str, Any]) -> dict[str, str]:
-        """Digests of all files of code that the signatures of a config cover, by path."""
+    def files(self, config: Mapping[str, Any]) -> dict[str, bytes]:
+        """All files of code that the signatures of a config cover, by path, with their content."""
         parts = self._sections(config)
         found = {module for part in parts.values() for *_, module in part.code if module}
         entries = (*TRAINING_ENTRY_POINTS, *SOURCES_ENTRY_POINTS, *EVALUATION_ENTRY_POINTS)

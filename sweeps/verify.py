@@ -56,6 +56,8 @@ def run_faults(folder: Path) -> Iterator[str]:
         yield "done.json is unreadable or belongs to another run"
         return
     receipt = read_json(folder / "receipt.json")
+    for name in receipt.get("uncounted", {}):
+        yield f"its name does not cover {name}, which it loaded by a name made up as it ran: import that by name"
     if done.get("training") != receipt.get("training"):
         yield "done.json and receipt.json name different trained weights"
     for name, expected in recorded.items():
