@@ -8,7 +8,7 @@ Torch-free.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Any, Protocol, TypeVar
 
@@ -45,7 +45,7 @@ class Row(dict[str, Any]):
         return f"{self.source}, row {self.number}" if self.source else ""
 
     def __missing__(self, name: str) -> Any:
-        raise BadRowError(": ".join(filter(None, (self.place, _absent([name], self, name)))))
+        raise BadRowError(": ".join(filter(None, (self.place, _absent([name], self, name, ())))))
 
 
 def placed(rows: Iterable[Mapping[str, Any]], source: str) -> list[Row]:
@@ -98,7 +98,7 @@ def columns(*either: str, **checks: Check) -> Callable[[Callable[..., Made]], Ro
             if not absent and either and not any(name in row for name in either):
                 absent = [" or ".join(either)]
             if absent:
-                raise BadRowError(_absent(absent, row, wanted))
+                raise BadRowError(_absent(absent, row, wanted, checks))
             try:
                 return {**row, **{name: check(row.get(name), name) for name, check in checks.items()}}
             except BadRowError as error:
@@ -114,11 +114,19 @@ def columns(*either: str, **checks: Check) -> Callable[[Callable[..., Made]], Ro
     return decorate
 
 
-def _absent(absent: Sequence[str], row: Mapping[str, Any], wanted: str) -> str:
-    null = [name for name in absent if name in row]
-    meant = [guess for name in absent if name not in row for guess in alike(name, row)]
-    told = f" (did you mean {' or '.join(dict.fromkeys(meant))}?)" if meant else " (null)" if null == absent else ""
-    return f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing{told}: {_told(row, wanted)}"
+def _absent(absent: Sequence[str], row: Mapping[str, Any], wanted: str, known: Collection[str]) -> str:
+    return f"{_missing(absent, row, known)}: {_told(row, wanted)}"
+
+
+def _missing(absent: Sequence[str], row: Mapping[str, Any], known: Collection[str], path: str = "") -> str:
+    """What is missing, each with the column that was perhaps meant; ``known`` ones are meant for themselves."""
+    others = {name: value for name, value in row.items() if name not in known}
+    told = []
+    for name in absent:
+        meant = [] if name in row else alike(name, others)
+        hint = " (null)" if name in row else f" (did you mean {' or '.join(meant)}?)" if meant else ""
+        told.append(f"{path}{name} is missing{hint}")
+    return " and ".join(told)
 
 
 def alike(name: str, row: Mapping[str, Any], cutoff: float = 0.7) -> list[str]:
@@ -260,13 +268,9 @@ def record(**checks: Check) -> Check:
             raise unfit(value, path, f"an object with {', '.join(checks)}")
         absent = [name for name, check in checks.items() if _lacks(value, name, check)]
         if absent:
-            guesses = dict.fromkeys(guess for name in absent if name not in value for guess in alike(name, value))
-            told = f" (did you mean {' or '.join(guesses)}?)" if guesses else ""
-            names = " and ".join(f"{path}.{name}" for name in absent)
-            raise BadRowError(
-                f"{names} {'is' if len(absent) == 1 else 'are'} missing{told}: {path} has "
-                f"{', '.join(sorted(map(str, value))) or 'nothing'} and needs {', '.join(checks)}"
-            )
+            has = _names(sorted(map(str, value))) or "nothing"
+            said = _missing(absent, value, checks, f"{path}.")
+            raise BadRowError(f"{said}: {path} has {has} and needs {', '.join(checks)}")
         return {**value, **{name: check(value.get(name), f"{path}.{name}") for name, check in checks.items()}}
 
     return found

@@ -187,6 +187,12 @@ def test_what_is_wrong_inside_a_row_is_named(name, change, said):
         read(name, {**GOOD[name], **change})
 
 
+def test_what_is_wanted_itself_is_no_guess():
+    row = {key: value for key, value in GOOD["data.text_rows.llmbar"].items() if key != "output_1"}
+    assert "output_1 is missing: found" in refused("data.text_rows.llmbar", row)
+    assert "output_1 is missing (did you mean output1?)" in refused("data.text_rows.llmbar", row | {"output1": "x"})
+
+
 def test_open_questions_need_one_of_three_columns():
     said = refused("data.questions.open_row", {"question": "Who?", "answer_text": ["Ada"]})
     assert "answers or golden_answers or answer is missing" in said
