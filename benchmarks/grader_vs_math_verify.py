@@ -3,7 +3,9 @@
     python -m benchmarks.grader_vs_math_verify [--pairs tests/data/verifiers/pairs.jsonl] [--kind percent]
 
 math-verify gets every final answer in a box, as its users hand it in, and responses as they are. Printed are how often
-either agrees with the verdicts, by kind of pair, and each pair on which the two differ, with who is right.
+either agrees with the verdicts, by kind of pair, and each pair on which the two differ, with who is right, or by which
+convention of ours the verdict is what it is: another grader may have another. Pairs of the kind "not read" say the same
+and are refused by ours.
 """
 
 import argparse
@@ -20,13 +22,17 @@ PAIRS = Path(__file__).resolve().parent.parent / "tests" / "data" / "verifiers" 
 
 
 class Pair(NamedTuple):
-    """A gold answer and what was answered: a final answer, or a whole response."""
+    """A gold answer and what was answered: a final answer, or a whole response.
+
+    ``convention`` says by which rule of ours a verdict stands that others may see otherwise; "" for most.
+    """
 
     kind: str
     gold: str
     said: str
     whole: bool
     right: bool
+    convention: str
 
 
 class Verdicts(NamedTuple):
@@ -38,10 +44,17 @@ class Verdicts(NamedTuple):
 
 
 def read_pairs(path: Path = PAIRS) -> list[Pair]:
-    """The pairs of a file, one JSON object a line: kind, gold, answer or response, right."""
+    """The pairs of a file, one JSON object a line: kind, gold, answer or response, right, convention."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [
-        Pair(row["kind"], row["gold"], row.get("response", row.get("answer")), "response" in row, row["right"])
+        Pair(
+            row["kind"],
+            row["gold"],
+            row.get("response", row.get("answer")),
+            "response" in row,
+            row["right"],
+            row.get("convention", ""),
+        )
         for row in rows
     ]
 
@@ -82,11 +95,11 @@ def report(found: Sequence[Verdicts]) -> str:
             pairs = list(zip(said, wanted, strict=True))
             cells += [sum(a == b for a, b in pairs), sum(a and not b for a, b in pairs)]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines += ["", "| kind | gold | said | ours | math-verify | right |", "|---|---|---|---|---|---|"]
+    lines += ["", "| kind | gold | said | ours | math-verify | right, or convention |", "|---|---|---|---|---|---|"]
     for pair, mine, other in found:
         if mine != other:
             told = ["equal" if verdict else "differ" for verdict in (mine, other)]
-            who = "ours" if mine == pair.right else "math-verify"
+            who = pair.convention or ("ours" if mine == pair.right else "math-verify")
             lines.append(f"| {pair.kind} | {_cell(pair.gold)} | {_cell(pair.said)} | {' | '.join(told)} | {who} |")
     return "\n".join(lines)
 

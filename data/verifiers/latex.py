@@ -114,7 +114,10 @@ def _read(text: str, ring: Ring, depth: int) -> Answer:
         return _words(text, ring)
     united, _ = split(text, ("\\cup",))
     if len(united) > 1 and "=" not in united[0]:
-        return _several("union", "", united, ring, depth)
+        union = _several("union", "", united, ring, depth)
+        if all(part.kind == "set" for part in union.parts):
+            return Answer("set", "", None, tuple(member for part in union.parts for member in part.parts))
+        return union
     if "\\approx" in text:
         return _about(text, ring, depth)
     sides, signs = split(text, _SIGNS)

@@ -16,7 +16,8 @@ _THOUGHT = "</think>"
 _SAID = re.compile(
     r"(?<![A-Za-z])answers?(?![A-Za-z])"
     r"(?:[^\n.:=]{0,60}?\b(?:is|are|was|were|equals|must be|would be|will be|should be)\b)?"
-    r"(?:[*_#`\s]{0,6}[:=]|[*_#`]{0,4}[ \t]*(?=\n)|(?<=is)|(?<=are)|(?<=was)|(?<=were)|(?<=equals)|(?<=\bbe))",
+    r"(?:[*_#`\s]{0,6}[:=]|\s[-\u2013\u2014](?=\s)|[*_#`]{0,4}[ \t]*(?=\n)"
+    r"|(?<=is)|(?<=are)|(?<=was)|(?<=were)|(?<=equals)|(?<=\bbe))",
     re.IGNORECASE,
 )
 _CHOSEN = re.compile(r"\b(?:correct|right|best) (?:option|choice) is\b:?", re.IGNORECASE)

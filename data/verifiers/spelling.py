@@ -44,6 +44,7 @@ _CHARACTERS = {
     **dict.fromkeys("\u201c\u201d", '"'),
     **dict.fromkeys("\u00a0\u2007\u2009\u200a\u202f", "\\,"),
     **dict.fromkeys("\u200b\u200e\u200f\u2060\ufeff", ""),
+    "\uff1c": "<", "\uff1e": ">", "\uff1d": "=",
     "\u2260": "\\neq ", "\u221e": "\\infty ", "\u03c0": "\\pi ", "\u221a": "\\sqrt ", "\u222a": "\\cup ",
     "\u2229": "\\cap ", "\u2208": "\\in ", "\u2205": "\\emptyset ", "\u00b1": "\\pm ", "\u03b8": "\\theta ",
     "\u211d": "\\mathbb{R}", "\u2026": "\\dots ", "\uff0c": ",", "\u2220": "\\angle ", "\u03b1": "\\alpha ",
@@ -59,11 +60,14 @@ _PARTS = {
 _TRANSLATED = str.maketrans(
     _CHARACTERS | {sign: "\\frac{{{}}}{{{}}}".format(*part.split("/")) for sign, part in _PARTS.items()}
 )
+_TAG = re.compile(r"</?(?:b|strong|i|em|u|p|span)>", re.IGNORECASE)
+_SPOKEN_FRACTION = re.compile(r"(-?\d{1,20}) over (\d{1,20})")
 _RAISED_RUN = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+")
 _COMMAND = re.compile(r"\\(not\s?=|[A-Za-z]+)")
 _SIGNS = (
-    ("<=", "\\le "), (">=", "\\ge "), ("!=", "\\neq "), ("==", "="), ("{,}", ","), ("\\!", ""), ("~", " "),
-    ("\\textdollar", "\\$"), ("\\(", ""), ("\\)", ""), ("\\[", ""), ("\\]", ""), ("\\text {", "\\text{"), ("\\'", "'"),
+    ("<=", "\\le "), ("=<", "\\le "), (">=", "\\ge "), ("!=", "\\neq "), ("==", "="), ("{,}", ","), ("\\!", ""),
+    ("~", " "), ("\\textdollar", "\\$"), ("\\(", ""), ("\\)", ""), ("\\[", ""), ("\\]", ""), ("\\text {", "\\text{"),
+    ("\\'", "'"),
 )  # fmt: skip
 _DIGIT_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:\\[,;:]\d{3})+(?!\d)")
 _SQUEEZED = re.compile(r"(?<=\d)(?:,|\{,\})\s?\\!\s?(?=\d{3}(?!\d))")
@@ -102,7 +106,7 @@ def cleaned(text: str) -> str:
     """
     if len(text) > MAX_LENGTH:
         raise UnreadableError(f"an answer has at most {MAX_LENGTH} characters, got {len(text)}")
-    text = _unwrapped(text)
+    text = _unwrapped(_TAG.sub("", text))
     text = _EMPHASIS.sub(r"\2", _INLINE.sub(r" \1 ", text))
     text = _RAISED_RUN.sub(lambda found: "^{" + found[0].translate(_RAISED) + "}", _ROOT.sub(r"\\sqrt{\1}", text))
     text = _DASH.sub(r"\1-", text).translate(_TRANSLATED)
@@ -117,7 +121,7 @@ def cleaned(text: str) -> str:
         raise UnreadableError("an answer of signs that are long in LaTeX")
     for _ in range(3):
         text = _OVER.sub(r"{\\frac{\1}{\2}}", text)
-    return _unwrapped(" ".join(text.split()))
+    return _unwrapped(_SPOKEN_FRACTION.sub(r"\1/\2", " ".join(text.split())))
 
 
 def tight(text: str) -> str:

@@ -18,7 +18,7 @@ micron micrometer micrometre|nm nanometer nanometre
 mg milligram|kg kgs kilo kilogram|gram gm gms|tonne|ton|lb lbs pound|oz ounce|ml milliliter millilitre|liter litre
 gallon gal gals|quart qt|pint|cup|tablespoon tbsp|teaspoon tsp|floz|bushel|cl centiliter|cc
 second sec secs|minute min mins|hour hr hrs|day|week|month|year yr yrs|decade|century centuries|ms millisecond
-am|pm|degree|degreec|degreef|radian rad rads|kelvin|newton|joule|kj kilojoule|watt|kw kilowatt|volt|amp ampere|ohm
+am|pm|degree deg|degreec|degreef|radian rad rads|kelvin|newton|joule|kj kilojoule|watt|kw kilowatt|volt|amp ampere|ohm
 hz hertz|khz|mhz|ghz|pascal pa|kpa|atm|mol mole|calorie cal|kcal|byte|bit|kb|mb|gb|rpm|unit
 dollar usd|cent|euro eur|gbp|yen jpy|rupee inr|peso|yuan rmb
 """
@@ -157,9 +157,9 @@ def spelled(text: str) -> Fraction | None:
         return None
     negative = words[0] in ("minus", "negative")
     words, factor = words[negative:], 1
-    while words and words[-1] in _SCALES.keys() - {"hundred"}:
+    while words and words[-1] in _SCALES and (words[-1] == "dozen" or _PARTS.keys() & set(words)):
         factor *= _SCALES[words.pop()]
-    if factor > 1 and words and words[-1] in ("a", "an"):  # a million, half a million
+    if factor > 1 and words and words[-1] in ("a", "an"):  # a dozen, half a million
         words.pop()
     value = _parts(words) if words else Fraction(1)
     return None if value is None else value * factor * (-1 if negative else 1)
@@ -173,7 +173,7 @@ def _parts(words: list[str]) -> Fraction | None:
     if not words:
         return part if part == Fraction(1, 2) else None
     whole: Fraction | None = Fraction(0)
-    if "and" in words and "hundred" not in words:
+    if "and" in words and not _SCALES.keys() & set(words):
         place = words.index("and")
         whole, words = _count(words[:place]), words[place + 1 :]
     several = Fraction(1) if words == ["a"] else _count(words)
@@ -181,18 +181,21 @@ def _parts(words: list[str]) -> Fraction | None:
 
 
 def _count(words: list[str]) -> Fraction | None:
-    """A count below 10,000 in words, or one literal number."""
+    """A count in words, or one literal number: "one thousand two hundred and five", "2.5"."""
     if len(words) == 1 and _LITERAL.fullmatch(words[0]):
         return Fraction(words[0].replace(",", ""))
-    if "hundred" not in words:
+    largest = max((word for word in words if word in _SCALES), key=lambda word: _SCALES[word], default="")
+    if not largest or largest == "dozen":
         value = _small(words)
         return None if value is None else Fraction(value)
-    place = words.index("hundred")
+    place = words.index(largest)
     rest = words[place + 1 :]
     rest = rest[1:] if rest[:1] == ["and"] and len(rest) > 1 else rest
-    several = Fraction(1) if words[:place] in ([], ["a"]) else _count(words[:place])
-    more = _small(rest) if rest else 0
-    return None if several is None or more is None else 100 * several + more
+    several = Fraction(1) if words[:place] in ([], ["a"], ["an"]) else _count(words[:place])
+    more = _count(rest) if rest else Fraction(0)
+    if several is None or more is None or not more < _SCALES[largest]:
+        return None
+    return several * _SCALES[largest] + more
 
 
 def _small(words: list[str]) -> int | None:

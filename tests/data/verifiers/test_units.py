@@ -56,6 +56,8 @@ def test_other_words_are_no_units(text):
         ("a dozen", 12),
         ("five hundred thousand", 500_000),
         ("zero", 0),
+        ("one thousand two hundred and five", 1205),
+        ("two million five thousand", 2_005_000),
     ],
 )
 def test_numbers_in_words(text, value):
@@ -64,8 +66,9 @@ def test_numbers_in_words(text, value):
 
 @pytest.mark.parametrize(
     "text",
-    """third, fifth, five twenty, twenty eleven, five five, one thousand two hundred, and five, five and, half of five,
-    five million two, 12, a, eleventy, five six hundred, hundred hundred, thirds""".replace("\n   ", "").split(", "),
+    """third, fifth, five twenty, twenty eleven, five five, and five, five and, half of five,
+    five million six million, two thousand three thousand, 12, a,
+    eleventy, five six hundred, hundred hundred, thirds""".replace("\n   ", "").split(", "),
 )
 def test_words_that_are_no_number(text):
     assert spelled(text) is None
