@@ -235,7 +235,8 @@ def unit_of(text: str, *, marked: bool) -> str:
     """
     text = re.sub(r"\b([ap])\.\s?m\b\.?", r"\1m", _TEXT.sub(r" \1 ", text))
     text = text.replace("light-year", "lightyear").replace("light year", "lightyear")
-    text = re.sub(r"fl(?:uid|\.)? (?:ounces?|oz)", "floz", text).replace(".", " ").replace("-", " ")
+    text = re.sub(r"fl(?:uid|\.)? (?:ounces?|oz)", "floz", text).replace(".", " ")
+    text = re.sub(r"(?<=[A-Za-z])-(?=[A-Za-z])", " ", text)
     above: list[str] = []
     below: list[str] = []
     side, power, pending = above, 0, False
