@@ -1,9 +1,9 @@
 """Log-probabilities of given texts under source models with tokenizers of their own (InfiFPO, arXiv 2505.13878).
 
-A source reads a text as it would as a policy: by its own chat template, or with what its wrapper adds. The scored
-tokens must spell the response, byte for byte. Whether the end is scored is one choice for all models. Sums, token
-counts and byte counts are kept apart (fp64 and integers), so that the unit of length stays a late choice. A stage holds
-the scores of one model in shards: interrupted scoring goes on from its last whole shard.
+A source reads a text as it would as a policy, by its chat template or with what its wrapper adds. The scored tokens
+must spell the response, byte for byte. Whether the end is scored is one choice for all models. Sums, token counts and
+byte counts are kept apart (fp64 and integers), so that the unit of length stays a late choice. A stage holds the scores
+of one model in shards: interrupted scoring goes on from its last whole shard.
 
 Departure: the authors scored with vLLM, turn-end token included; here the terminator is a choice.
 """
