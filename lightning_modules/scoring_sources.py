@@ -231,7 +231,7 @@ def source_scores(
         for left in folder.glob("writing-*.part"):
             left.unlink()
 
-    folder = stages.get("source_logps", key, MadeBy(build, (source.network, source.responses)))
+    folder = stages.get("source_logps", key, MadeBy(build, (source.network, source.responses, source.codec)))
     shards = [np.load(path, allow_pickle=False) for path in sorted(folder.glob("shard-*.npz"))]
     parts = (np.concatenate([shard[name] for shard in shards]) for name in SourceScores._fields)
     return SourceScores(*parts)
