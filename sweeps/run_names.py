@@ -56,7 +56,8 @@ def uncounted(before: set[str], code: Mapping[str, bytes]) -> dict[str, str]:
         code: files that its names cover.
     """
     found = {path: content for path, content in loaded(before).items() if path not in code}
-    own = {spelt(path): content for path, content in found.items() if not path.startswith(_OURS)}
+    own = {spelt(path): content for path, content in sorted(found.items()) if not path.startswith(_OURS)}
     for name in own:
-        print(f"{name} was loaded, but no name of a run covers it: import it by name, or edits go unseen", flush=True)
+        told = f"{name} was loaded, but no name of a run covers it: import it by name, or edits go unseen"
+        print(told, file=sys.stderr, flush=True)
     return {name: hashlib.sha256(content).hexdigest() for name, content in own.items()}

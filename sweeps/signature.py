@@ -14,6 +14,7 @@ import marshal
 import math
 from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from data import scoring
@@ -140,12 +141,13 @@ class Signer:
         lenient: sign configs whose data or weights are not on this machine as well, under provisional names that no run
             carries; ``absent`` says what is missing. Without it such a config is refused, and a hub that has not been
             read on this machine is asked for its newest commit.
+        root: where this project's code lies.
     """
 
-    def __init__(self, *, lenient: bool = False) -> None:
+    def __init__(self, *, lenient: bool = False, root: Path = ROOT) -> None:
         self._lenient = lenient
         self._digests: dict[Input, tuple[str, str]] = {}
-        self._closures = Closures(ROOT)
+        self._closures = Closures(root)
         self._parts: dict[tuple[str, bytes], _Part] = {}
         self._names: dict[tuple[bytes, str], str] = {}
 

@@ -104,6 +104,7 @@ class _Reader:
         self._uses: dict[Binding, int] = {}
         self._whole: dict[str, None] = {}
         self._words: set[str] = set()
+        self._modules: dict[ast.AST, str] = {}
         self._out: list[str] = []
         self._by_name, self._plumbing = (declared(tree.body, one, name) for one in ("BY_NAME", "PLUMBING"))
         classes = [one for one in tree.body if isinstance(one, ast.ClassDef)]
@@ -168,7 +169,7 @@ class _Reader:
         elif isinstance(node, ast.Attribute):
             self._spell_attribute(node, names)
         elif isinstance(node, ast.Constant):
-            self._spell_constant(node.value)
+            self._spell_constant(node.value, self._modules.get(node))
         elif isinstance(node, ast.If) and never_true(node.test):
             self._spell_all(node.orelse, names)
         elif declares(node) and target(node) != "BY_NAME":
@@ -195,9 +196,11 @@ class _Reader:
             self._spell(value, names)
         self._out.append(")")
 
-    def _spell_constant(self, value: object) -> None:
+    def _spell_constant(self, value: object, module: str | None) -> None:
         if isinstance(value, str):
-            found = self._imports.reference(value) if DOTTED.fullmatch(value) else None
+            found: Binding | None = (module, "") if module else None
+            if found is None and DOTTED.fullmatch(value):
+                found = self._imports.reference(value)
             if found is not None:
                 self._imports.need(found[0])
                 self._out.append("'")
@@ -263,7 +266,7 @@ class _Reader:
         if isinstance(first, ast.Constant):
             module = self._imports.absolute(text[level:], level, base)
             if module and self._imports.is_own(module):
-                self._imports.need(module)
+                self._modules[first] = module
             return
         # What stands before the last dot is the package; what stands behind it is only known when it runs.
         package = self._imports.absolute(text[level:].rpartition(".")[0], level, base)
