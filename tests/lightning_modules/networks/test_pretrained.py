@@ -39,6 +39,7 @@ def test_every_model_config_is_known():
         "skills_characters", "skills_digit_pairs", "skills_syllables",
         "llama3_8b", "llama3_8b_instruct", "mistral_7b", "qwen2_5_0_5b", "qwen2_5_0_5b_instruct", "stories260k",
         "gemma2_9b", "gemma2_9b_it", "mistral_nemo_12b", "mistral_nemo_12b_instruct", "qwen2_5_0_5b_reader",
+        "smollm2_135m_instruct",
     }  # fmt: skip
 
 
