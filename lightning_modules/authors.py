@@ -17,6 +17,7 @@ from lightning_modules.networks.hub_causal import TokenizerCodec
 from lightning_modules.networks.hub_tokenizer import HubTokenizer
 from lightning_modules.networks.language_model import LanguageModel, WorldCodec
 from lightning_modules.networks.token_batch import TokenBatch
+from lightning_modules.precision import computed, computing
 from lightning_modules.scoring_sources import ScoringPolicy, Source, SourceScores, Stages, source_scores
 
 
@@ -48,7 +49,7 @@ class Author:
         model: its weights, with the closed vocabulary of a generated world or a tokenizer of the transformers library.
 
     Attributes:
-        identity: digests of weights and tokenizer: names what it wrote and scored.
+        identity: digests of weights and tokenizer, and the precision: names what it wrote and scored.
     """
 
     def __init__(self, name: str, model: LanguageModel) -> None:
@@ -68,6 +69,7 @@ class Author:
         self.identity: Mapping[str, str] = {
             "weights": parameters_digest(model),
             "tokenizer": hashlib.sha256(spelt.encode()).hexdigest(),
+            **computed(model),
         }
 
     def reads(self, prompts: Sequence[str], *, room: int) -> list[bool]:
@@ -123,12 +125,12 @@ class Author:
 
         def logits(ids: Tensor) -> Tensor:
             wake()
-            with torch.no_grad():
+            with torch.no_grad(), computing(self.model):
                 return network.lm_head(network.hidden(ids.to(self.model.device))).cpu()
 
         def responses(batch: TokenBatch) -> Tensor:
             wake()
-            with torch.no_grad():
+            with torch.no_grad(), computing(self.model):
                 return self.model.response_logps(batch.to(self.model.device))[0]
 
         # Not every attention of a hub model takes the mask of a shared prompt.

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.losses.logps import IGNORED, token_logps
-from lightning_modules.networks.answerer import Answerer
+from lightning_modules.networks.answerer import Answerer, AnswerScores
 
 
 class TransformerAnswerer(Answerer):
@@ -22,7 +22,12 @@ class TransformerAnswerer(Answerer):
         prompt_wrapper: text around a prompt, with ``{prompt}`` in it.
         answer_prefix: text that opens every answer.
         pretrained: whether the model's own weights were loaded.
+
+    Attributes:
+        refused: why this model cannot score given answers; "" where it can. See ``hub_agreement``.
     """
+
+    refused: str = ""
 
     def __init__(
         self,
@@ -64,6 +69,18 @@ class TransformerAnswerer(Answerer):
         """Ids of the answers, each closed by the end token."""
         opened = [f"{self._answer_prefix}{answer}" for answer in answers]
         return [[*row, self.end] for row in self.tokenizer(opened, add_special_tokens=False)["input_ids"]]
+
+    def collate_ids(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        """As ``Answerer.collate``, from ids."""
+        raise NotImplementedError
+
+    def score_ids(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> AnswerScores:
+        """As ``Answerer.score``, from ids."""
+        raise NotImplementedError
+
+    def plain_logits(self, prompt: Sequence[int], answer: Sequence[int]) -> Tensor:
+        """Logits (T, V) of the answer's T tokens by the library's own forward pass: one row, nothing padded."""
+        raise NotImplementedError
 
     def count_tokens(self, text: str) -> int:
         """See ``Answerer.count_tokens``; the wrapper counts too."""

@@ -87,7 +87,7 @@ def test_the_engine_gets_the_weights_and_training_scores_what_it_wrote(engine, t
 
 def test_small_networks_of_ours_are_not_served(engine):
     model = build_language_model(
-        TinyModel(optimiser=RATE, width=8, layers=1, heads=2), problems(WALKS, "navigation"), seed=0
+        TinyModel(optimiser=RATE, width=8, layers=1, heads=2), problems(WALKS, "navigation"), seed=0, trained=True
     )
     with pytest.raises(ValueError, match="transformers library"):
         VllmSampler(max_tokens=3).sample(model, [[1, 4]], copies=1, generator=drawn())

@@ -123,7 +123,7 @@ def test_prompts_are_wrapped_and_answers_prefixed(tokenizer):
         ({"architecture": {"vocab_size": 10}}, "model_type"),
         ({"prompt_limit": 0}, "prompt_limit"),
         ({"prompt_wrapper": "no place"}, "prompt_wrapper"),
-        ({"dtype": "float8"}, "dtype"),
+        ({"weights_dtype": "float8"}, r"model\.weights_dtype must be one of .*float32"),
         ({"quantisation": "int8"}, "quantisation"),
         ({"quantisation": "nf4"}, "model.weights"),
     ],
