@@ -39,7 +39,7 @@ Call = Callable[[], object]
 class NoEnd:
     """A codec whose end token no model writes."""
 
-    padding, end = 0, -1
+    padding, end, ends = 0, -1, frozenset({-1})
 
 
 def main() -> None:

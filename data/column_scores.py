@@ -6,10 +6,12 @@ A data object whose frame has such a column gets its score; nothing else needs t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Score(NamedTuple):

@@ -11,10 +11,9 @@ Frames of examples have the columns ``gold`` and ``prediction``; a prediction ""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from data.column_scores import COLUMN_SCORES, Score, ratio, share_of_sums
 from data.relations import SEMEVAL_LABELS, SEMEVAL_RELATIONS
@@ -25,6 +24,9 @@ from data.scoring_skills import SKILL_SCORES
 from data.scoring_tabular import TABULAR_SCORES
 from data.scoring_values import VALUE_SCORES
 from data.slices import SLICES, on_slice
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 INVALID = ""
 INVALID_COLUMN = "(invalid)"
@@ -211,6 +213,8 @@ def class_table(classes: Sequence[str], gold: np.ndarray, prediction: np.ndarray
         prediction: (N,) predicted classes, "" for none.
         right: (N,) bool; which predictions are true positives of their class.
     """
+    import pandas as pd  # here, since plans look up names of scores and must answer at once
+
     counts = np.array(
         [[(right & (gold == name)).sum(), (prediction == name).sum(), (gold == name).sum()] for name in classes],
         dtype=np.int64,
@@ -231,6 +235,8 @@ def confusion(frame: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
     Raises:
         ValueError: a gold label or a prediction that is not in ``labels``.
     """
+    import pandas as pd
+
     gold, prediction = answers(frame)
     strangers = sorted((set(gold) | set(prediction)) - set(labels) - {INVALID})
     if strangers or INVALID in set(gold):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 
 from data.column_scores import Score, mean_of, ratio
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def _correlation() -> Score:

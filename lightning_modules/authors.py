@@ -12,33 +12,12 @@ from torch import Tensor
 
 from data.records.texts import Completion
 from lightning_modules.generation import Sampler, complete
+from lightning_modules.networks.chat_format import ChatFormat
 from lightning_modules.networks.fingerprint import parameters_digest
-from lightning_modules.networks.hub_causal import TokenizerCodec
-from lightning_modules.networks.hub_tokenizer import HubTokenizer
 from lightning_modules.networks.language_model import LanguageModel, WorldCodec
 from lightning_modules.networks.token_batch import TokenBatch
 from lightning_modules.precision import computed, computing
 from lightning_modules.scoring_sources import ScoringPolicy, Source, SourceScores, Stages, source_scores
-
-
-class WorldTokenizer:
-    """A world's vocabulary as ``scoring_sources.Tokenizer``."""
-
-    prefix = b""
-
-    def __init__(self, vocabulary: Any) -> None:
-        self.vocabulary = vocabulary
-        self.bos: int = vocabulary.start
-        self.eos: int = vocabulary.end
-
-    def encode(self, text: str, *, start: bool = True) -> list[int]:
-        """Ids without start and end."""
-        ids: list[int] = self.vocabulary.encode(text)
-        return ids
-
-    def pieces(self, ids: Sequence[int]) -> list[bytes]:
-        """Bytes of every id."""
-        return [self.vocabulary.pieces[index].encode() for index in ids]
 
 
 class Author:
@@ -46,7 +25,7 @@ class Author:
 
     Args:
         name: what tables and alarms call it.
-        model: its weights, with the closed vocabulary of a generated world or a tokenizer of the transformers library.
+        model: its weights, with a codec that can tell the bytes of its ids, see ``scoring_sources.Codec``.
 
     Attributes:
         identity: digests of weights and tokenizer, and the precision: names what it wrote and scored.
@@ -55,20 +34,13 @@ class Author:
     def __init__(self, name: str, model: LanguageModel) -> None:
         self.name = name
         self.model = model
-        self.tokenizer: WorldTokenizer | HubTokenizer
-        self.template = "{prompt}{response}"
-        if isinstance(model.codec, WorldCodec):
-            self.tokenizer = WorldTokenizer(model.codec.vocabulary)
-            spelt = "\x1f".join(model.codec.vocabulary.pieces)
-        elif isinstance(model.codec, TokenizerCodec):
-            self.tokenizer = HubTokenizer(model.codec.tokenizer, end=model.codec.end)
-            self.template = model.codec.template
-            spelt = self.tokenizer.spelt
-        else:
-            raise ValueError(f"{name} has a tokenizer of an unknown kind, {type(model.codec).__name__}")
+        codec: Any = model.codec
+        if not hasattr(codec, "pieces"):
+            raise ValueError(f"{name} has a tokenizer of an unknown kind, {type(codec).__name__}")
+        codec.pieces([])  # refuses a tokenizer that loses text
         self.identity: Mapping[str, str] = {
             "weights": parameters_digest(model),
-            "tokenizer": hashlib.sha256(spelt.encode()).hexdigest(),
+            "tokenizer": codec.identity,
             **computed(model),
         }
 
@@ -134,8 +106,11 @@ class Author:
                 return self.model.response_logps(batch.to(self.model.device))[0]
 
         # Not every attention of a hub model takes the mask of a shared prompt.
-        shared = responses if isinstance(self.tokenizer, WorldTokenizer) else None
-        return Source(self.name, logits, self.tokenizer, network.limit, self.identity, self.template, shared)
+        codec: Any = self.model.codec
+        if isinstance(codec, ChatFormat):
+            codec = codec.unlimited()  # what a source cannot read is marked, not refused
+        shared = responses if isinstance(codec, WorldCodec) else None
+        return Source(self.name, logits, codec, network.limit, self.identity, shared)
 
     def scores(
         self,

@@ -8,7 +8,7 @@ Batches are filled up to sizes of which few are enough; buffers and graph of a s
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -40,6 +40,7 @@ def write(
     *,
     copies: int,
     end: int,
+    ends: Collection[int],
     choose: Choose,
     rules: Hashable,
     compiled: bool,
@@ -51,22 +52,23 @@ def write(
         prompts: ids, P rows.
         uniforms: (P * G, T), of which T is the most tokens of a response.
         copies: G.
-        end: id of the end token.
+        end: id that fills what is not written.
+        ends: ids that end a response.
         choose: how tokens are drawn.
         rules: what ``choose`` depends on, to tell loops apart.
         compiled: compile a step before it is captured: seconds for every size, for fewer and larger kernels.
 
     Returns:
-        Tokens (P * G, T) and their log-probabilities; what stands behind an end token means nothing.
+        Tokens (P * G, T) and their log-probabilities; what stands behind what ended a response means nothing.
     """
     room = uniforms.shape[1]
     sizes = (_filled(len(prompts)), copies, -(-max(map(len, prompts)) // _PLACES) * _PLACES, room)
     loops = _kept.setdefault(network, OrderedDict())
-    key = (sizes, end, rules, compiled, _weights(network), _precision())
+    key = (sizes, end, frozenset(ends), rules, compiled, _weights(network), _precision())
     loop = loops.pop(key, None)
     if loop is None:
         _make_room(loops)
-        loop = Loop(network, *sizes, end=end, choose=choose, compiled=compiled)
+        loop = Loop(network, *sizes, end=end, ends=ends, choose=choose, compiled=compiled)
     loops[key] = loop
     return loop.run(network, prompts, uniforms)
 
@@ -101,7 +103,7 @@ class Loop:
         copies: G of each.
         places: the most tokens of a prompt.
         room: T, the most tokens of a response.
-        end, choose, compiled: see ``write``.
+        end, ends, choose, compiled: see ``write``.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Loop:
         room: int,
         *,
         end: int,
+        ends: Collection[int],
         choose: Choose,
         compiled: bool,
     ) -> None:
@@ -123,6 +126,7 @@ class Loop:
         self._uniforms = torch.zeros(rows, room, device=device)
         self._tokens = torch.zeros(rows, room, dtype=torch.long, device=device)
         self._logps = torch.zeros(rows, room, device=device)
+        self._ends = torch.tensor(sorted(ends), device=device)
         self._done = torch.zeros(rows, dtype=torch.bool, device=device)
         self._time = torch.zeros(1, dtype=torch.long, device=device)
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -143,7 +147,7 @@ class Loop:
         self._time.zero_()
         self._tokens[:count, 0], self._logps[:count, 0] = self._choose(logits, self._uniforms[:count, 0])
         self._done.fill_(True)  # nobody waits for rows that only fill the batch up
-        self._done[:count] = self._tokens[:count, 0] == self._end
+        self._done[:count] = self._ended(self._tokens[:count, 0])
         for time in range(1, room):
             if time % _ASKED_EVERY == 0 and bool(self._done.all()):
                 break
@@ -160,7 +164,11 @@ class Loop:
         chosen, found = self._choose(logits, self._uniforms.index_select(1, self._time)[:, 0])
         self._tokens.index_copy_(1, self._time, chosen[:, None])
         self._logps.index_copy_(1, self._time, found[:, None])
-        self._done.logical_or_(chosen == self._end)
+        self._done.logical_or_(self._ended(chosen))
+
+    def _ended(self, tokens: Tensor) -> Tensor:
+        """Which of (S,) tokens end a response."""
+        return (tokens[:, None] == self._ends).any(-1)
 
     @torch.no_grad()
     def _capture(self, network: Any, device: torch.device, compiled: bool) -> torch.cuda.CUDAGraph:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from data.records.texts import Completion
 from lightning_modules import fixed_sampling
 from lightning_modules.networks.causal_network import Decoding
-from lightning_modules.networks.language_model import LanguageModel
+from lightning_modules.networks.language_model import Codec, LanguageModel
 from lightning_modules.precision import computing
 
 Progress = Callable[[int, int], None]
@@ -31,9 +31,9 @@ class Rollouts(NamedTuple):
     """N = P * G responses of at most T tokens, the copies of a prompt one after the other.
 
     Attributes:
-        tokens: (N, T) ids, the end token included; what stands behind ``lengths`` is padding.
-        lengths: (N,) tokens written, the end token included.
-        finished: (N,) whether the end token was written.
+        tokens: (N, T) ids, what ended them included; what stands behind ``lengths`` is padding.
+        lengths: (N,) tokens written, what ended them included.
+        finished: (N,) whether one of the codec's ``ends`` was written.
         logps: (N, T) of the tokens in nats, fp32, 0 behind the end; at the sampling temperature, over the whole
             vocabulary even where ``top_p`` narrowed the choice; greedy decoding has temperature 1.
     """
@@ -132,8 +132,7 @@ class Sampler:
         uniforms = torch.rand(len(prompts) * copies, self.max_tokens, generator=generator, device=generator.device)
         with evaluating(model):
             pieces = self._batches(model, prompts, copies, uniforms.clamp_(max=_LARGEST), progress)
-        end, padding = model.codec.end, model.codec.padding
-        return _joined(pieces, len(prompts) * copies, end=end, padding=padding)
+        return _joined(pieces, len(prompts) * copies, model.codec)
 
     def _batches(
         self,
@@ -155,7 +154,7 @@ class Sampler:
                 written = self._write_fixed(model, begun, copies, drawn)
             else:
                 decoding = model.network.open(begun, copies=copies, room=self.max_tokens)
-                written = self._write(decoding, copies, drawn, model.codec.end)
+                written = self._write(decoding, copies, drawn, model.codec)
             pieces.append((rows, *written))
             if progress is not None:
                 progress(min(start + size, len(order)), len(order))
@@ -177,24 +176,26 @@ class Sampler:
             uniforms,
             copies=copies,
             end=model.codec.end,
+            ends=model.codec.ends,
             choose=self.choose,
             rules=(self.temperature, self.top_p),
             compiled=self.compiled,
         )
 
     @torch.inference_mode()
-    def _write(self, decoding: Decoding, copies: int, uniforms: Tensor, end: int) -> tuple[Tensor, Tensor]:
+    def _write(self, decoding: Decoding, copies: int, uniforms: Tensor, codec: Codec) -> tuple[Tensor, Tensor]:
         """Tokens (S, T) and their log-probabilities (S, T); rows go on behind their end until they leave."""
         logits = decoding.logits.repeat_interleave(copies, dim=0)
         uniforms = uniforms.to(logits.device)
-        tokens = torch.full(uniforms.shape, end, device=logits.device)
+        tokens = torch.full(uniforms.shape, codec.end, device=logits.device)
+        ends = torch.tensor(sorted(codec.ends), device=logits.device)
         logps = torch.zeros(uniforms.shape, device=logits.device)
         rows = torch.arange(len(tokens), device=logits.device)
         done = torch.zeros(len(tokens), dtype=torch.bool, device=logits.device)
         for time in range(self.max_tokens):
             chosen, found = self.choose(logits, uniforms[rows, time])
             tokens[rows, time], logps[rows, time] = chosen, found
-            done |= chosen == end
+            done |= torch.isin(chosen, ends)
             finished = int(done.sum())
             if finished == len(rows) or time + 1 == self.max_tokens:
                 break
@@ -226,20 +227,20 @@ def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
     return torch.zeros_like(probabilities).scatter(-1, order, ordered.masked_fill(before >= top_p, 0.0))
 
 
-def _joined(pieces: list[tuple[Tensor, Tensor, Tensor]], count: int, *, end: int, padding: int) -> Rollouts:
+def _joined(pieces: list[tuple[Tensor, Tensor, Tensor]], count: int, codec: Codec) -> Rollouts:
     """Batches in the order of the prompts, cut to the longest response."""
     room = pieces[0][1].shape[1]
-    tokens, logps = pieces[0][1].new_full((count, room), end), pieces[0][2].new_zeros(count, room)
+    tokens, logps = pieces[0][1].new_full((count, room), codec.end), pieces[0][2].new_zeros(count, room)
     for rows, written, found in pieces:
         place = rows.to(tokens.device)
         tokens[place], logps[place] = written, found
-    ends = tokens == end
+    ends = torch.isin(tokens, torch.tensor(sorted(codec.ends), device=tokens.device))
     finished = ends.any(-1)
     lengths = torch.where(finished, ends.int().argmax(-1) + 1, room)
     longest = int(lengths.max())
     unwritten = torch.arange(longest, device=lengths.device) >= lengths[:, None]
     return Rollouts(
-        tokens[:, :longest].masked_fill(unwritten, padding),
+        tokens[:, :longest].masked_fill(unwritten, codec.padding),
         lengths,
         finished,
         logps[:, :longest].masked_fill(unwritten, 0.0),

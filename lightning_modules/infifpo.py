@@ -36,8 +36,8 @@ from lightning_modules.pair_objectives import OBJECTIVES, Options, PairValues, f
 from lightning_modules.scoring_sources import ScoringPolicy, SourceScores, check_winners, within_budget
 
 REPORT_FILE = "fusion.json"
-POLICY = ScoringPolicy(bos="one", terminator="one", boundary="separate")
-"""As the policy reads and writes: a start token, each part encoded by itself, the end token scored."""
+POLICY = ScoringPolicy(terminator="one")
+"""As the policy is scored: with the token that ends a response."""
 
 
 class SourcedBatch(NamedTuple):

@@ -23,8 +23,8 @@ from lightning_modules.networks.token_batch import padded_batch
 class LmEval(GridModule):
     """Asks a policy the questions of ``data.lm_eval_tasks.LmEvalTasks``.
 
-    Departures from the harness's own models: a context is the prompt and a continuation the response, each encoded by
-    itself, with the model's prompt wrapper around the context; rolling likelihoods are refused.
+    A context and its continuation are encoded together, as the harness's own models do it. Departures from these: the
+    context is set as a prompt, by the model's chat template or wrapper; rolling likelihoods are refused.
 
     Args:
         model: of the policy.
@@ -97,8 +97,8 @@ class LmEval(GridModule):
         ``ValueError`` for a text longer than the model reads, or a continuation without tokens.
         """
         codec = self.network.codec
-        prompts = codec.prompt_ids([context for context, _ in texts])
-        answers = [ids[:-1] for ids in codec.response_ids([continuation for _, continuation in texts])]
+        pairs = [codec.continued(context, continuation) for context, continuation in texts]
+        prompts, answers = [prompt for prompt, _ in pairs], [answer for _, answer in pairs]
         if not all(answers):
             raise ValueError("a task asks for the probability of an empty text: leave it out")
         self.network.check_lengths(prompts, answers)

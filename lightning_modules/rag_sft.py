@@ -76,11 +76,9 @@ class RagSft(GridModule):
         codec = self.network.codec
         turns = [[(item.prompt, item.response), *item.turns] for item in items]
         flat = [turn for row in turns for turn in row]
-        prompts = codec.prompt_ids([prompt for prompt, _ in flat])
-        # A further question stands inside its row as a test's question stands behind its passages: nothing opens it.
-        opening = len(codec.prompt_ids([""])[0])
-        firsts = set(accumulate(map(len, turns[:-1]), initial=0))
-        prompts = [ids if place in firsts else ids[opening:] for place, ids in enumerate(prompts)]
+        firsts = iter(codec.prompt_ids([item.prompt for item in items]))
+        further = iter(codec.further_ids([prompt for item in items for prompt, _ in item.turns]))
+        prompts = [next(further if place else firsts) for row in turns for place in range(len(row))]
         responses = codec.response_ids([response for _, response in flat])
         ends = list(accumulate(map(len, turns)))
         spans = list(zip([0, *ends], ends, strict=False))

@@ -19,7 +19,7 @@ from lightning_modules.generation import Sampling, complete
 from lightning_modules.losses.logps import IGNORED, token_logps
 from lightning_modules.networks.language_model import LanguageModel
 from lightning_modules.networks.token_batch import TokenBatch, padded_batch
-from lightning_modules.networks.turn_batch import TurnIds, turn_batch, without_end
+from lightning_modules.networks.turn_batch import TurnIds, turn_batch
 
 
 class Sampled(NamedTuple):
@@ -119,7 +119,7 @@ def demonstrated(model: LanguageModel, data: Any, items: Sequence[Demonstration]
     for item in items:
         turns = data.turns(item)
         actions = codec.response_ids([turn.action for turn in turns])
-        shown = [_shown(model, turn.shown) for turn in turns]
+        shown = [*codec.further_ids([turn.shown for turn in turns[:-1]]), []]
         episodes.append([TurnIds(*pair) for pair in zip(actions, shown, strict=True)])
     return _turn_batch(model, prompts, episodes)
 
@@ -213,9 +213,9 @@ def _played(
             found = sampler.sample(model, prompts, copies=copies, generator=generator)
             read += sum(map(len, prompts))
         else:
-            for row, text in zip(rows, shown, strict=True):
-                between[row].append(_shown(model, text))
-                contexts[row] += [*without_end(actions[row][-1], codec.end), *between[row][-1]]
+            for row, ids in zip(rows, codec.further_ids(shown), strict=True):
+                between[row].append(ids)
+                contexts[row] += [*codec.read_back(actions[row][-1]), *ids]
             found = sampler.sample(model, [contexts[row] for row in rows], copies=1, generator=generator)
             read += sum(len(contexts[row]) for row in rows)
         written = found.rows()
@@ -245,13 +245,9 @@ def _played(
     )
 
 
-def _shown(model: LanguageModel, text: str) -> list[int]:
-    """Ids of what the world shows, which is no response: without the end token."""
-    return model.codec.response_ids([text])[0][:-1]
-
-
 def _turn_batch(
     model: LanguageModel, prompts: Sequence[Sequence[int]], episodes: Sequence[Sequence[TurnIds]]
 ) -> TokenBatch:
     codec = model.codec
-    return turn_batch(prompts, episodes, padding=codec.padding, end=codec.end, limit=model.network.limit)
+    limit = model.network.limit
+    return turn_batch(prompts, episodes, padding=codec.padding, read_back=codec.read_back, limit=limit)

@@ -1,12 +1,11 @@
 """Log-probabilities of given texts under source models with tokenizers of their own (InfiFPO, arXiv 2505.13878).
 
-One declared policy for all models: what a text begins and ends with, how prompt and response are cut into tokens. The
-scored tokens must decode to the response, byte for byte. Sums, token counts and byte counts are kept apart (fp64 and
-integers), so that the unit of length stays a late choice. A stage holds the scores of one model in shards: interrupted
+A source reads a text as it would as a policy: by its own chat template, or with what its wrapper adds. The scored tokens
+must spell the response, byte for byte. Whether the end is scored is one choice for all models. Sums, token counts and
+byte counts are kept apart (fp64 and integers), so that the unit of length stays a late choice. A stage holds the scores of one model in shards: interrupted
 scoring goes on from its last whole shard.
 
-Departure: the authors scored with vLLM under each model's chat template, turn-end token included; here the text is raw
-unless the template says otherwise, and the terminator is a choice.
+Departure: the authors scored with vLLM, turn-end token included; here the terminator is a choice.
 """
 
 from __future__ import annotations
@@ -35,23 +34,23 @@ class SourceAlarmError(ValueError):
     """A source's scores are not fit for use; the message names the source."""
 
 
-class Tokenizer(Protocol):
-    """What scoring needs of a tokenizer (``data.checkpoints.PieceTokenizer`` has it)."""
+class Codec(Protocol):
+    """What scoring needs of ``language_model.Codec``: the ids that the model has as a policy are those of a source."""
 
-    eos: int
-    prefix: bytes
-
-    @property
-    def bos(self) -> int | None:
-        """Id that begins a text, or ``None`` where the tokenizer has none."""
+    def prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of prompts; never empty."""
         ...
 
-    def encode(self, text: str, *, start: bool = True) -> list[int]:
-        """Ids without BOS and EOS; with ``start`` the text begins a document and gets the prefix."""
+    def response_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of responses, each closed by the end token."""
+        ...
+
+    def spelt(self, response: str) -> str:
+        """What the ids of a response must spell, the end left out: a chat template may strip it."""
         ...
 
     def pieces(self, ids: Sequence[int]) -> list[bytes]:
-        """Bytes of every id."""
+        """Bytes of every id. ``ValueError`` for a tokenizer that loses text."""
         ...
 
 
@@ -62,28 +61,19 @@ class Source:
     Attributes:
         name: what alarms and tables call it.
         network: ids (B, T), padded on the right -> logits (B, T, V).
-        tokenizer: its own.
-        positions: longest text in tokens, BOS and terminator included.
+        codec: its own.
+        positions: longest text in tokens, start and end included.
         identity: digests of weights and tokenizer; names the scores, so it must change when they could.
-        template: how prompt and response are set: text with {prompt} and, last, {response}.
         responses: a batch whose responses share prompts (E of at most L tokens) -> log-probabilities (E, L), nats; for
             networks that read a prompt once for two responses. ``None``: every text is read by itself.
     """
 
     name: str
     network: Callable[[Tensor], Tensor]
-    tokenizer: Tokenizer
+    codec: Codec
     positions: int
     identity: Mapping[str, str]
-    template: str = "{prompt}{response}"
     responses: Callable[[TokenBatch], Tensor] | None = None
-
-    def __post_init__(self) -> None:
-        if not self.template.endswith("{response}") or self.template.count("{") > 2:
-            raise ValueError(
-                f"the template of {self.name} is {self.template!r}: it must end with {{response}} and may hold "
-                "{prompt} once; what follows the response is the policy's terminator"
-            )
 
 
 @dataclass(frozen=True)
@@ -91,22 +81,14 @@ class ScoringPolicy:
     """What all models' scores have in common.
 
     Attributes:
-        bos: "one" puts exactly one BOS first where the tokenizer has one, "none" no BOS; then the first token of a
-            text cannot be scored, and an empty prompt is refused.
-        terminator: "one" scores exactly one EOS after the response and counts it as a token; "none" scores none.
-        boundary: "separate" encodes prompt and response each by itself, so that the scored tokens are the response;
-            "joint" encodes them together and refuses texts in which a token spans both.
+        terminator: "one" scores the end token of a response and counts it as a token; "none" does neither.
     """
 
-    bos: Literal["one", "none"] = "one"
     terminator: Literal["one", "none"] = "none"
-    boundary: Literal["separate", "joint"] = "separate"
 
     def __post_init__(self) -> None:
-        for name, offered in (("bos", ("one", "none")), ("terminator", ("one", "none")),
-                              ("boundary", ("separate", "joint"))):
-            if getattr(self, name) not in offered:
-                raise ValueError(f"{name} is {getattr(self, name)!r}: give one of {', '.join(offered)}")
+        if self.terminator not in ("one", "none"):
+            raise ValueError(f"terminator is {self.terminator!r}: give one of one, none")
 
 
 class SourceScores(NamedTuple):
@@ -123,39 +105,25 @@ class SourceScores(NamedTuple):
     bytes: np.ndarray
 
 
-def encode_scored(source: Source, prompt: str, response: str, policy: ScoringPolicy) -> tuple[list[int], int]:
-    """Ids of a text under a source, and the place of the first scored one; all from there on are scored.
+def encode_scored(
+    source: Source, texts: Sequence[tuple[str, str]], policy: ScoringPolicy
+) -> list[tuple[list[int], int]]:
+    """Ids of (prompt, response) texts under a source, and the place of the first scored one; all from there are scored.
 
     Raises:
         ValueError: a text whose scored tokens do not spell the response, or that has none.
     """
-    tokenizer = source.tokenizer
-    before = source.template.removesuffix("{response}").replace("{prompt}", prompt)
-    head = [tokenizer.bos] if policy.bos == "one" and tokenizer.bos is not None else []
-    if policy.boundary == "separate":
-        head += tokenizer.encode(before)
-        tail = tokenizer.encode(response, start=not before)
-    else:
-        ids = tokenizer.encode(before + response)
-        wanted = len((tokenizer.prefix if before else b"") + before.encode())
-        place, covered = 0, 0
-        while covered < wanted:
-            covered += len(tokenizer.pieces(ids[place : place + 1])[0])
-            place += 1
-        if covered != wanted:
+    heads = source.codec.prompt_ids([prompt for prompt, _ in texts])
+    tails = source.codec.response_ids([response for _, response in texts])
+    found = []
+    for (_, response), head, tail in zip(texts, heads, tails, strict=True):
+        spelt = b"".join(source.codec.pieces(tail[:-1]))
+        if spelt != source.codec.spelt(response).encode() or not response:
             raise ValueError(
-                f"{source.name} has a token that spans prompt and response of {(before + response)[:60]!r}: score with "
-                "boundary separate, or end the prompt where a token ends"
+                f"{source.name} spells the response {response[:60]!r} as {spelt[:60]!r}: nothing may be lost"
             )
-        head, tail = head + ids[:place], ids[place:]
-    spelt = b"".join(tokenizer.pieces(tail))
-    if not before:
-        spelt = spelt.removeprefix(tokenizer.prefix)
-    if spelt != response.encode() or not response:
-        raise ValueError(f"{source.name} spells the response {response[:60]!r} as {spelt[:60]!r}: nothing may be lost")
-    if not head:
-        raise ValueError(f"{source.name}: the first token has no context; set bos to one or give a prompt")
-    return head + tail + ([tokenizer.eos] if policy.terminator == "one" else []), len(head)
+        found.append(([*head, *(tail if policy.terminator == "one" else tail[:-1])], len(head)))
+    return found
 
 
 @torch.no_grad()
@@ -169,7 +137,7 @@ def score_texts(
     Raises:
         SourceAlarmError: a score that is not finite.
     """
-    encoded = [encode_scored(source, prompt, response, policy) for prompt, response in texts]
+    encoded = encode_scored(source, texts, policy)
     tokens = np.array([len(ids) - first for ids, first in encoded], dtype=np.int64)
     sizes = np.array([len(response.encode()) for _, response in texts], dtype=np.int64)
     sums = np.full(len(texts), np.nan)
@@ -242,7 +210,6 @@ def source_scores(
     spelt = json.dumps([list(text) for text in texts], ensure_ascii=True).encode()
     key = {
         "identity": dict(source.identity),
-        "template": source.template,
         "positions": source.positions,
         "policy": asdict(policy),
         "texts": hashlib.sha256(spelt).hexdigest(),
@@ -275,9 +242,7 @@ def within_budget(scores: Mapping[str, SourceScores]) -> tuple[np.ndarray, dict[
     A text that only some models can read is dropped for all: a cut text is another text under every tokenizer.
     """
     readable = {name: ~np.isnan(score.sums) for name, score in scores.items()}
-    return np.logical_and.reduce(list(readable.values())), {
-        name: int((~kept).sum()) for name, kept in readable.items()
-    }
+    return np.logical_and.reduce(list(readable.values())), {name: int((~kept).sum()) for name, kept in readable.items()}
 
 
 def check_winners(fused: FusedReference, names: Sequence[str], *, max_share: float) -> dict[str, dict[str, float]]:

@@ -82,11 +82,11 @@ class VllmSampler:
             raise ValueError(f"at least one prompt and one copy are wanted, got {len(prompts)} and {copies}")
         with computing(model):
             engine = self._current(model)
-        end = model.codec.end
+        ends = model.codec.ends
         seed = int(torch.randint(2**31 - 1, (), generator=generator))
         chosen = SamplingParams(
             n=copies, temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens, seed=seed,
-            stop_token_ids=[end], detokenize=False,
+            stop_token_ids=sorted(ends), detokenize=False,
         )  # fmt: skip
         asked = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
         found = engine.generate(asked, chosen, use_tqdm=False)
@@ -94,7 +94,7 @@ class VllmSampler:
         repeated = [prompt for prompt in prompts for _ in range(copies)]
         logps = torch.cat(self._scores(model, repeated, rows, progress))
         lengths = torch.tensor([len(row) for row in rows])
-        finished = torch.tensor([row[-1] == end for row in rows])
+        finished = torch.tensor([row[-1] in ends for row in rows])
         return Rollouts(pad(rows, value=model.codec.padding), lengths, finished, logps)
 
     @torch.no_grad()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import statistics
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -25,6 +28,22 @@ def say(line: str) -> None:
     _ERR.print(line, markup=False, soft_wrap=True)
 
 
+def reader_gone() -> bool:
+    """Whether nobody reads our output any more, as behind ``| head``; what is still to be written is then dropped."""
+    gone = False
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            place = stream.fileno()
+        except (OSError, ValueError):  # no file behind it
+            continue
+        poll = select.poll()
+        poll.register(place, 0)
+        if any(event & select.POLLERR for _, event in poll.poll(0)):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), place)
+            gone = True
+    return gone
+
+
 def duration(seconds: float) -> str:
     """Seconds as people write them: 42 s, 3.5 min, 2.1 h, 3.0 days."""
     if seconds < 90:
@@ -40,15 +59,15 @@ def show_plan(selection: Selection, *, as_json: bool, every_cell: bool) -> None:
 
     plan = forecast.forecast(selection.cells, selection.ledger, selection.drifted, forecast.this_machine())
     if as_json:
-        print(json.dumps(forecast.as_json(plan, selection.definition.name, selection.request.scale), indent=1))
+        value = forecast.as_json(plan, selection.definition.name, selection.request.scale)
+        print(json.dumps({**value, "changed": list(selection.changed), "table": selection.name}, indent=1))
         return
     console = Console()
-    title = f"{selection.definition.name} at {selection.request.scale} scale"
-    console.print(_cells(title, plan) if every_cell else _rows(title, selection, plan))
+    console.print(_cells(selection.title, plan) if every_cell else _rows(selection.title, selection, plan))
     for line in lines(plan, shared=len(selection.cells) - len(plan.cells)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    note = selection.definition.scales.get(selection.request.scale)
-    for line in (*selection.definition.notes, *([note.note] if note and note.note else [])):
+    note = selection.definition.change(selection.request.scale).note
+    for line in (*selection.definition.notes, *filter(None, [note])):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from lightning_modules.stopping import Stopped
+from sweeps import orders
 from sweeps import receipt as receipts
-from sweeps.failures import Preempted, classify
+from sweeps.failures import Preempted, classify, full
 from sweeps.lease import Lease, LeaseHeld
 from sweeps.ledger import cost_kind, cost_record, digests, read_json
 from sweeps.machine import accelerators, limit_threads, peak_mebibytes
@@ -85,20 +85,6 @@ class Job:
         return Path(self.outputs) / "runs" / self.signature
 
 
-_orders: list[str] = []
-"""Why this process was told to go, while it runs a cell; engines may give it another one later."""
-
-
-def preempt(reason: str) -> NoReturn:
-    """Ends what this process does, on the order of a scheduler or a person; for signal handlers.
-
-    Raises:
-        Preempted: always.
-    """
-    _orders.append(reason)
-    raise Preempted(reason)
-
-
 def fail(folder: Path, kind: str, reason: str, trace: str = "") -> None:
     """Records a failed attempt. The reason is one line."""
     write_atomically(
@@ -111,36 +97,59 @@ def fail(folder: Path, kind: str, reason: str, trace: str = "") -> None:
 
 
 def execute(job: Job) -> int:
-    """Runs one cell to completion in this process.
+    """Runs one cell to completion in this process. Orders to go (``sweeps.orders``) end it with a record.
 
     Returns:
         0 when the run is finished (now or before), ``BUSY`` when another process runs it, 1 when it failed; then
         ``failed.json`` says why.
     """
     folder = job.folder
-    _orders.clear()
-    try:
-        with Lease(folder / "lease"):
-            if (folder / "done.json").is_file():
+    orders.forget()
+    with orders.listening(lambda order: fail(folder, *_verdict(Preempted(order.reason)))):
+        try:
+            with Lease(folder / "lease"):
+                if (folder / "done.json").is_file():
+                    return 0
+                try:
+                    _run(job)
+                except BaseException as error:
+                    return _ended(folder, error)
                 return 0
-            try:
-                _run(job)
-            except BaseException as error:
-                # Libraries make other errors of an order to go, in C code or as they clean up: it is the order still.
-                kind, reason = classify(error), f"{type(error).__name__}: {error}"
-                if _orders:
-                    kind, reason = "preempted", _orders[0]
-                fail(folder, kind, reason, traceback.format_exc())
-                if isinstance(error, (KeyboardInterrupt, SystemExit)):
-                    raise
-                return 1
-            return 0
-    except LeaseHeld:
-        return BUSY
+        except LeaseHeld:
+            return BUSY
+        except Preempted as error:  # before the cell began, or as it gave its lease back
+            return _ended(folder, error)
 
 
-def _preempt(*_: object) -> None:
-    preempt("the process was told to end (SIGTERM)")
+def _ended(folder: Path, error: BaseException) -> int:
+    """Records what a cell ended with; returns its exit status."""
+    orders.obeyed()
+    if (folder / "done.json").is_file():
+        return 0
+    stopped = isinstance(error, (Preempted, Stopped))
+    try:
+        fail(folder, *_verdict(error), "" if stopped else traceback.format_exc())
+    except OSError:
+        if orders.given() is None:  # else whoever gave the order learns of it from the status
+            raise
+    if isinstance(error, (KeyboardInterrupt, SystemExit)) and orders.given() is None:
+        raise error
+    return 1
+
+
+def _verdict(error: BaseException) -> tuple[str, str]:
+    """Class and reason of what a cell ended with."""
+    order = orders.given()
+    if order is None:
+        kind = classify(error)
+        cause = (full(error) or error) if kind == "disk" else error
+        return kind, f"{type(cause).__name__}: {cause}"
+    # Libraries make other errors of an order to go, in C code or as they clean up: it is the order still.
+    if isinstance(error, Stopped):
+        return "preempted", f"{order.reason}: the training {error}"
+    if full(error):
+        return "preempted", f"{order.reason}: its checkpoint could not be written, the disk is full"
+    return "preempted", order.reason
 
 
 def _run(job: Job) -> None:
@@ -151,8 +160,6 @@ def _run(job: Job) -> None:
 
     config, folder = job.config, job.folder
     begun = time.monotonic()
-    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _preempt)
     (folder / "failed.json").unlink(missing_ok=True)
     receipt = receipts.new(asdict(job), inputs(config), read_json(folder / "receipt.json"))
     attempt = len(receipt["attempts"])
@@ -339,7 +346,6 @@ def _trained(
                 group=group,
                 **strip(values["trainer"], frozenset({"_target_"})),
             )
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         if log is not None:
             log.replayed = True
 
@@ -348,7 +354,7 @@ def _trained(
 
 def newest_step(folder: Path) -> int:
     """Step of the newest good checkpoint in a training folder; 0 where there is none."""
-    from lightning_modules.fitting import newest_checkpoint
+    from lightning_modules.checkpointing import newest_checkpoint
 
     newest = newest_checkpoint(folder)
     return newest.step if newest else 0

@@ -33,11 +33,22 @@ class Hits(NamedTuple):
 
     Attributes:
         indices: (Q, K) int64 positions in the indexed texts, best first; -1 where fewer than K could be given.
-        scores: (Q, K) float32, falling along a row; larger is closer; -inf beside -1.
+        scores: (Q, K) float32, falling along a row; larger is closer; -inf beside -1. A text that has nothing in common
+            with the query scores 0 or less: it stands there to fill up K and was not found, see ``matched``.
     """
 
     indices: np.ndarray
     scores: np.ndarray
+
+
+_ROUNDING = 1e-6
+"""Share of a row's best score below which a score is what rounding left of 0."""
+
+
+def matched(hits: Hits) -> np.ndarray:
+    """(Q, K) booleans: which hits were found, rather than handed out to fill a row up."""
+    best = hits.scores.max(1, keepdims=True, initial=0.0)
+    return (hits.indices >= 0) & (hits.scores > _ROUNDING * best)
 
 
 class Retriever(Protocol):

@@ -16,6 +16,8 @@ from data.artifacts import Stages
 from data.retrieval.base import Progress, texts_digest
 
 _AT_ONCE = 20_000
+_ROUNDING = 1e-5
+"""Length below which the projection of a unit vector is what rounding left of 0."""
 
 
 class TfidfSvdEncoder:
@@ -86,7 +88,8 @@ class TfidfSvdEncoder:
         return len(self._components)
 
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
-        """See ``Encoder.encode_queries``; a text without a known term is the zero vector."""
+        """See ``Encoder.encode_queries``; a text without a known term, or whose terms the kept dimensions do not
+        tell apart from nothing, is the zero vector."""
         made = [self._project(texts[start : start + _AT_ONCE]) for start in range(0, len(texts), _AT_ONCE)]
         return np.concatenate(made) if made else np.empty((0, self.width()), dtype=np.float32)
 
@@ -95,4 +98,5 @@ class TfidfSvdEncoder:
     def _project(self, texts: Sequence[str]) -> np.ndarray:
         vectors = np.asarray(self._vectorizer.transform(texts) @ self._components.T, dtype=np.float32)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / np.where(lengths > 0, lengths, 1.0)
+        # Rounding must not be blown up to a direction of its own.
+        return np.where(lengths > _ROUNDING, vectors / np.maximum(lengths, _ROUNDING), 0.0).astype(np.float32)

@@ -49,6 +49,7 @@ class Ring:
 
     def __init__(self, budget: int = BUDGET) -> None:
         self.left = budget
+        self._names: dict[Any, int] = {}
 
     def spend(self, steps: int) -> None:
         """Take steps from the budget; ``TooLargeError`` when it is used up."""
@@ -63,6 +64,11 @@ class Ring:
     def unknown(self, *atom: Any) -> Value:
         """A variable, constant or function of other values."""
         return Value({((atom, Fraction(1)),): Fraction(1)}, {(): Fraction(1)})
+
+    def name(self, value: Value) -> int:
+        """A number that stands for a value inside an unknown, however large it is: equal for the same quotient."""
+        form = tuple(sorted(value.num.items(), key=repr)), tuple(sorted(value.den.items(), key=repr))
+        return self._names.setdefault(form, len(self._names))
 
     def imaginary_unit(self) -> Value:
         """The i with i * i = -1."""
@@ -94,7 +100,7 @@ class Ring:
         """Base to an exponent; an unknown of its own unless the exponent is an integer or a fraction like 1/2."""
         number = rational(exponent)
         if number is None or number.denominator > 12:
-            return self.unknown("power", key(base), key(exponent))
+            return self.unknown("power", self.name(base), self.name(exponent))
         if number.denominator > 1:
             return self.power(self.root(base, number.denominator), self.number(number.numerator))
         if abs(number) > MAX_EXPONENT:
@@ -114,11 +120,11 @@ class Ring:
         """The real root of a rational number (i times one for even roots of degree 2 of negatives), else an unknown."""
         number = rational(a)
         if number is None or (number < 0 and degree % 2 == 0 and degree != 2) or degree > 12 or degree < 1:
-            return self.unknown("root", degree, key(a))
+            return self.unknown("root", degree, self.name(a))
         radicand = abs(number.numerator) * number.denominator ** (degree - 1)
         found = self._integer_root(radicand, degree)
         if found is None:
-            return self.unknown("root", degree, key(a))
+            return self.unknown("root", degree, self.name(a))
         result = self.multiply(found, self.number(Fraction(1, number.denominator)))
         if number < 0:
             return self.multiply(result, self.imaginary_unit()) if degree == 2 else self.negative(result)
@@ -129,14 +135,18 @@ class Ring:
         left, right = self._product(a.num, b.den), self._product(b.num, a.den)
         return left == right
 
-    def proportional(self, a: Value, b: Value) -> bool:
-        """Whether a is a rational multiple of b other than 0: equations ``a = 0`` and ``b = 0`` are the same."""
+    def ratio(self, a: Value, b: Value) -> Fraction | None:
+        """The rational number a / b where there is one: 1 where both are zero, ``None`` where one is.
+
+        Equations ``a = 0`` and ``b = 0`` with such a ratio are the same, inequalities where it is positive.
+        """
         left, right = self._product(a.num, b.den), self._product(b.num, a.den)
         if not left or set(left) != set(right):
-            return not left and not right
+            return Fraction(1) if not left and not right else None
         some = next(iter(left))
         ratio = left[some] / right[some]
-        return all(coefficient == ratio * right[monomial] for monomial, coefficient in left.items())
+        same = all(coefficient == ratio * right[monomial] for monomial, coefficient in left.items())
+        return ratio if same else None
 
     def _integer_root(self, radicand: int, degree: int) -> Value | None:
         if degree == 2 and isqrt(radicand) ** 2 == radicand:
@@ -212,16 +222,17 @@ class Ring:
         return polynomial
 
 
+def constant(value: Value) -> bool:
+    """Whether a value holds no variable: numbers, roots, pi, e and i alone."""
+    atoms = (atom for part in value for monomial in part for atom, _ in monomial)
+    return all(atom[0] in ("prime", "i", "pi") or atom == ("letter", "e") for atom in atoms)
+
+
 def rational(value: Value) -> Fraction | None:
     """The value as a fraction, or ``None`` where it is not one by its form."""
     if len(value.den) != 1 or () not in value.den or set(value.num) - {()}:
         return None
     return value.num.get((), Fraction(0)) / value.den[()]
-
-
-def key(value: Value) -> tuple[Any, ...]:
-    """A hashable form: equal for values that were brought to the same quotient of polynomials."""
-    return tuple(sorted(value.num.items(), key=repr)), tuple(sorted(value.den.items(), key=repr))
 
 
 def _monomial_product(a: Monomial, b: Monomial) -> tuple[Monomial, Fraction]:

@@ -57,9 +57,9 @@ class FDivergence:
 
 def _continued(phi: Function, phi_prime: Function, edge: float) -> tuple[Function, Function]:
     # The clamp keeps the branch that is not taken away from the pole: its infinite gradient times zero would be NaN.
+    # The line hangs on a relu of its own, so that no two large gradients cancel where only a small one is left.
     def value(r: Tensor) -> Tensor:
-        inside = r.clamp(min=edge)
-        return phi(inside) + MAX_WEIGHT * (r - inside)
+        return phi(r.clamp(min=edge)) - MAX_WEIGHT * torch.relu(edge - r)
 
     def weight(r: Tensor) -> Tensor:
         return phi_prime(r.clamp(min=edge))

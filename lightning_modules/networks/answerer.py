@@ -88,15 +88,6 @@ class Answerer(nn.Module, ABC):
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def check_length(self, texts: Sequence[str], lengths: Sequence[int]) -> None:
-        """Refuse prompts that would have to be cut: nothing is truncated silently."""
-        for text, length in zip(texts, lengths, strict=True):
-            if length > self.prompt_limit:
-                raise ValueError(
-                    f"a prompt has {length} tokens but the model reads at most {self.prompt_limit}: set prompt.budget="
-                    f"{self.prompt_limit} to drop neighbours, or take a shorter prompt ({text[:60]!r}...)"
-                )
-
 
 class Model(Protocol):
     """What ``conf/model`` describes.
@@ -110,6 +101,16 @@ class Model(Protocol):
     def build(self) -> Answerer:
         """Load or draw the weights; random ones come from torch's global generator."""
         ...
+
+
+def check_prompt_lengths(texts: Sequence[str], lengths: Sequence[int], *, limit: int) -> None:
+    """Refuse prompts that would have to be cut: nothing is truncated silently."""
+    for text, length in zip(texts, lengths, strict=True):
+        if length > limit:
+            raise ValueError(
+                f"a prompt has {length} tokens but the model reads at most {limit}: set prompt.budget={limit} to drop "
+                f"neighbours, or take a shorter prompt ({text[:60]!r}...)"
+            )
 
 
 def pad(rows: Sequence[Sequence[int]], *, value: int, left: bool = False) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_modules.losses.logps import IGNORED, response_mask, token_logps
 from lightning_modules.networks.answerer import AnswerScores, pad
+from lightning_modules.networks.chat_format import ChatFormat
 from lightning_modules.networks.transformer_answerer import TransformerAnswerer, target_logps
 
 
@@ -18,14 +19,14 @@ class CausalAnswerer(TransformerAnswerer):
     """See ``TransformerAnswerer``. Prompts are padded on the left, answers on the right, so that all answers start in
     one column; positions count real tokens only. Prompt tokens carry no loss."""
 
-    def __init__(self, model: Any, tokenizer: Any, **options: Any) -> None:
-        super().__init__(model, tokenizer, **options)
+    def __init__(self, model: Any, form: ChatFormat, *, pretrained: bool) -> None:
+        super().__init__(model, form, pretrained=pretrained)
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._keeps_last = "logits_to_keep" in inspect.signature(inner.forward).parameters
 
     def collate(self, prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Tensor]:
         """See ``Answerer.collate``: prompts (B, P) padded on the left, answers (B, T) on the right."""
-        return self.collate_ids(self.prompt_ids(prompts), self.answer_ids(answers))
+        return self.collate_ids(self.form.prompt_ids(prompts), self.form.response_ids(answers))
 
     def collate_ids(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         """See ``TransformerAnswerer.collate_ids``."""
@@ -64,7 +65,7 @@ class CausalAnswerer(TransformerAnswerer):
         """See ``Answerer.score``. ``ValueError`` for a model that cannot."""
         if self.refused:
             raise ValueError(self.refused)
-        return self.score_ids(self.prompt_ids(prompts), self.answer_ids(answers))
+        return self.score_ids(self.form.prompt_ids(prompts), self.form.response_ids(answers))
 
     @torch.no_grad()
     def score_ids(self, ids: Sequence[Sequence[int]], rows: Sequence[Sequence[int]]) -> AnswerScores:
@@ -97,11 +98,11 @@ class CausalAnswerer(TransformerAnswerer):
     @torch.no_grad()
     def generate(self, prompts: Sequence[str], *, max_tokens: int) -> list[str]:
         """See ``Answerer.generate``."""
-        ids = self.prompt_ids(prompts)
+        ids = self.form.prompt_ids(prompts)
         prompt_ids = pad(ids, value=self.padding, left=True).to(self.device)
         written = self.model.generate(
             input_ids=prompt_ids,
             attention_mask=pad([[1] * len(row) for row in ids], value=0, left=True).to(self.device),
             generation_config=self.generation(max_tokens),
         )
-        return self.texts(written[:, prompt_ids.shape[1] :])
+        return self.form.texts(written[:, prompt_ids.shape[1] :].tolist())

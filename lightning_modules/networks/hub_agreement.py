@@ -107,7 +107,7 @@ def check_answers(answerer: TransformerAnswerer, *, name: str, kept: torch.dtype
 @torch.no_grad()
 def answer_differences(answerer: TransformerAnswerer) -> dict[str, Difference]:
     """By way of reading prompts and answers, how far it is from the library's own forward pass."""
-    prompt, *answers = _cut(answerer.answer_ids([_TEXT])[0][:-1], 20)
+    prompt, *answers = _cut(answerer.form.response_ids([_TEXT])[0][:-1], 20)
     prompts = [prompt, prompt[3:]]
 
     def own(begun: Ids, answer: Ids) -> Tensor:

@@ -1,4 +1,4 @@
-"""Causal models of the transformers library as a ``CausalNetwork``, and their tokenizers as a ``Codec``."""
+"""Causal models of the transformers library as a ``CausalNetwork``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.networks.answerer import pad
-from lightning_modules.networks.causal import CausalAnswerer
 from lightning_modules.networks.causal_network import Decoding, segment_mask
 from lightning_modules.networks.hub_head import below_head, own_logits
 from lightning_modules.networks.hub_masks import laid_out
@@ -156,31 +155,3 @@ class HubDecoding:
         self._cache.batch_select_indices(rows)
         self._mask = self._mask[rows]
         self._position = self._position[rows]
-
-
-class TokenizerCodec:
-    """The tokenizer of a ``CausalAnswerer``, with its prompt wrapper and answer prefix, as a ``Codec``.
-
-    Attributes:
-        tokenizer: of the transformers library.
-        template: how prompt and response are set, as ``scoring_sources.Source`` wants it.
-    """
-
-    def __init__(self, answerer: CausalAnswerer, *, template: str = "{prompt}{response}") -> None:
-        self._answerer = answerer
-        self.tokenizer = answerer.tokenizer
-        self.template = template
-        self.padding = answerer.padding
-        self.end = answerer.end
-
-    def prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """See ``Codec``. ``ValueError`` for a prompt above the model's ``prompt_limit``."""
-        return self._answerer.prompt_ids(texts)
-
-    def response_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """See ``Codec``."""
-        return self._answerer.answer_ids(texts)
-
-    def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
-        """See ``Codec``."""
-        return self._answerer.texts(pad([[*row, self.end] for row in rows], value=self.end))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, cast
 
-from lightning_modules.networks.hub_causal import HubCausal, TokenizerCodec
+from lightning_modules.networks.chat_format import ChatFormat
+from lightning_modules.networks.hub_causal import HubCausal
 from lightning_modules.networks.language_model import LanguageModel
 from lightning_modules.networks.pretrained import Pretrained
 
@@ -22,5 +22,5 @@ class HubReader(Pretrained):
         network = cast(HubCausal, built.causal)
         network.limit = min(network.limit, self.prompt_limit)
         # The network's limit holds from here on: a tokenizer that refuses long prompts could not count them.
-        cast(TokenizerCodec, built.codec)._answerer.prompt_limit = sys.maxsize
+        built.codec = cast(ChatFormat, built.codec).unlimited()
         return built

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
@@ -21,11 +22,13 @@ class Codec(Protocol):
 
     Attributes:
         padding: id that fills rows.
-        end: id that ends every response.
+        end: id that closes every response.
+        ends: all ids that end what is generated, ``end`` among them.
     """
 
     padding: int
     end: int
+    ends: frozenset[int]
 
     def prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of prompts, with whatever a model wants around them; never empty."""
@@ -35,8 +38,20 @@ class Codec(Protocol):
         """Ids of responses, each closed by the end token."""
         ...
 
+    def further_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of what is read behind a response, up to the next one: a further prompt, or what a world shows."""
+        ...
+
+    def read_back(self, response: Sequence[int]) -> list[int]:
+        """A response, which need not have ended, as it stands in the context of what a world shows then."""
+        ...
+
+    def continued(self, prompt: str, text: str) -> tuple[list[int], list[int]]:
+        """Ids of a prompt, never empty, and of a text that goes on in its last line; nothing closes the text."""
+        ...
+
     def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
-        """What was generated, up to the end token."""
+        """What was generated, up to what ends it."""
         ...
 
 
@@ -47,6 +62,8 @@ class WorldCodec:
         self.vocabulary = vocabulary
         self.padding: int = vocabulary.pad
         self.end: int = vocabulary.end
+        self.ends = frozenset({self.end})
+        self.identity = hashlib.sha256("\x1f".join(vocabulary.pieces).encode()).hexdigest()
 
     def prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """See ``Codec``: every prompt begins with the start token."""
@@ -55,6 +72,26 @@ class WorldCodec:
     def response_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """See ``Codec``."""
         return [[*self.vocabulary.encode(text), self.end] for text in texts]
+
+    def further_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """See ``Codec``: nothing opens them."""
+        return [self.vocabulary.encode(text) for text in texts]
+
+    def read_back(self, response: Sequence[int]) -> list[int]:
+        """See ``Codec``: without its end."""
+        return list(response[:-1] if response and response[-1] == self.end else response)
+
+    def continued(self, prompt: str, text: str) -> tuple[list[int], list[int]]:
+        """See ``Codec``."""
+        return self.prompt_ids([prompt])[0], self.vocabulary.encode(text)
+
+    def spelt(self, response: str) -> str:
+        """See ``scoring_sources.Codec``."""
+        return response
+
+    def pieces(self, ids: Sequence[int]) -> list[bytes]:
+        """See ``scoring_sources.Codec``."""
+        return [self.vocabulary.pieces[index].encode() for index in ids]
 
     def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """See ``Codec``."""

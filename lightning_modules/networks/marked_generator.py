@@ -20,7 +20,7 @@ from lightning_modules.base import Optimiser, Progress
 from lightning_modules.losses.logps import IGNORED, PerSequence
 from lightning_modules.losses.sft import sft_loss
 from lightning_modules.networks.answer_trie import AnswerTrie, answer_trie
-from lightning_modules.networks.answerer import Answerer, AnswerScores, pad
+from lightning_modules.networks.answerer import Answerer, AnswerScores, check_prompt_lengths, pad
 from lightning_modules.networks.label_vocabulary import END, PAD, START, LabelVocabulary
 from lightning_modules.networks.marked_encoder import MarkedEncoder, load_encoder
 from lightning_modules.networks.transformer_answerer import target_logps
@@ -180,7 +180,7 @@ class MarkedAnswerer(Answerer):
 
     def _collate_prompts(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         ids = self.encoder.ids(prompts)
-        self.check_length(prompts, [len(row) for row in ids])
+        check_prompt_lengths(prompts, [len(row) for row in ids], limit=self.prompt_limit)
         return self.encoder.collate(ids)
 
     def _pieces(self, answers: Sequence[str]) -> list[list[int]]:

@@ -18,9 +18,10 @@ from lightning_modules.base import Optimiser
 from lightning_modules.networks.answerer import Answerer
 from lightning_modules.networks.architecture import configuration
 from lightning_modules.networks.causal import CausalAnswerer
+from lightning_modules.networks.chat_format import ChatFormat, check_wrapper
 from lightning_modules.networks.gguf_weights import loadable
 from lightning_modules.networks.hub_agreement import check_agreement, check_answers
-from lightning_modules.networks.hub_causal import HubCausal, TokenizerCodec
+from lightning_modules.networks.hub_causal import HubCausal
 from lightning_modules.networks.language_model import LanguageModel
 from lightning_modules.networks.seq2seq import Seq2SeqAnswerer
 from lightning_modules.networks.transformer_answerer import TransformerAnswerer
@@ -82,7 +83,9 @@ class Pretrained:
             weights must agree with them.
         tokenizer: ``{weights, revision}`` of the tokenizer where it is not beside the weights.
         prompt_limit: longest prompt in tokens.
-        prompt_wrapper: text around a prompt, such as an instruction format, with ``{prompt}`` in it.
+        prompt_wrapper: ``None`` sets prompts and responses by the tokenizer's own chat template, and is refused where
+            it has none. Else text around them, see ``chat_format.ChatFormat``; "{prompt}" adds nothing.
+        system: system message of the chat template; ``None``: its own default, if any.
         answer_prefix: text that opens every answer; " " for tokenizers that mark a word by the space before it.
         weights_dtype: of loaded weights: how frozen ones are kept. What is trained is kept in 32 bits, see
             ``lightning_modules.precision``.
@@ -102,7 +105,8 @@ class Pretrained:
         optimiser: Optimiser,
         revision: str | None = None,
         tokenizer: Mapping[str, Any] | None = None,
-        prompt_wrapper: str = "{prompt}",
+        prompt_wrapper: str | None = None,
+        system: str | None = None,
         answer_prefix: str = "",
         weights_dtype: Literal["float32", "bfloat16", "float16"] = "float32",
         lora: Lora | None = None,
@@ -115,8 +119,8 @@ class Pretrained:
             raise ValueError("model.tokenizer must be given where model.weights is null: random weights bring none")
         if prompt_limit < 1:
             raise ValueError(f"model.prompt_limit must be at least 1 token, got {prompt_limit}")
-        if prompt_wrapper.count("{prompt}") != 1:
-            raise ValueError(f"model.prompt_wrapper must hold {{prompt}} once, got {prompt_wrapper!r}")
+        if prompt_wrapper is not None:
+            check_wrapper(prompt_wrapper)
         if quantisation not in (None, "nf4"):
             raise ValueError(f"model.quantisation must be nf4 or null, got {quantisation!r}")
         if quantisation and (weights is None or lora is None):
@@ -128,6 +132,7 @@ class Pretrained:
         self.tokenizer = dict(tokenizer) if tokenizer else None
         self.prompt_limit = prompt_limit
         self.prompt_wrapper = prompt_wrapper
+        self.system = system
         self.answer_prefix = answer_prefix
         self.weights_dtype = checked_dtype(weights_dtype, key="model.weights_dtype")
         self.lora = lora
@@ -160,20 +165,22 @@ class Pretrained:
             raise ValueError(
                 f"the tokenizer has {len(tokenizer)} tokens, the model {model.config.vocab_size}: take the model's own"
             )
+        form = ChatFormat(
+            tokenizer,
+            wrapper=self.prompt_wrapper,
+            system=self.system,
+            answer_prefix=self.answer_prefix,
+            prompt_limit=self.prompt_limit,
+            stops=_stops(model, tokenizer, loaded=folder is not None),
+            encoder=self.kind == "seq2seq",
+        )
         if self.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if self.lora:
             model = self.lora.wrap(
                 model, quantised=bool(self.quantisation), gradient_checkpointing=self.gradient_checkpointing
             )
-        return _ANSWERERS[self.kind](
-            model,
-            tokenizer,
-            prompt_limit=self.prompt_limit,
-            prompt_wrapper=self.prompt_wrapper,
-            answer_prefix=self.answer_prefix,
-            pretrained=folder is not None,
-        )
+        return _ANSWERERS[self.kind](model, form, pretrained=folder is not None)
 
     def build_language_model(self, vocabulary: Any = None) -> LanguageModel:
         """See ``LanguageModelConfig``; the weights and the tokenizer of ``build``. ``ValueError`` for kind seq2seq."""
@@ -182,8 +189,7 @@ class Pretrained:
         answerer = cast(CausalAnswerer, self._answerer())
         limit = getattr(answerer.model.config, "max_position_embeddings", self.prompt_limit)
         network = HubCausal(answerer.model, limit=limit, padding=answerer.padding)
-        codec = TokenizerCodec(answerer, template=f"{self.prompt_wrapper}{self.answer_prefix}{{response}}")
-        built = LanguageModel(network, codec, pretrained=not answerer.is_new(""))
+        built = LanguageModel(network, answerer.form, pretrained=not answerer.is_new(""))
         check_agreement(built, name=self._name(), kept=self.weights_dtype, key=self._key())
         return built
 
@@ -245,3 +251,12 @@ class Pretrained:
                 "model.quantisation=nf4 needs bitsandbytes: install it (pip install -e '.[qlora]'), or set "
                 "model.quantisation=null"
             )
+
+
+def _stops(model: Any, tokenizer: Any, *, loaded: bool) -> list[int]:
+    """Ids at which a model's makers end what it generates; random weights have no makers, but may lack an end token."""
+    if not loaded and (tokenizer.eos_token_id is not None or tokenizer.sep_token_id is not None):
+        return []
+    named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    named = model.config.eos_token_id if named is None else named
+    return list(named) if isinstance(named, list | tuple) else [] if named is None else [named]

@@ -17,7 +17,7 @@ class Seq2SeqAnswerer(TransformerAnswerer):
 
     def collate(self, prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Tensor]:
         """See ``Answerer.collate``; both sides padded on the right."""
-        return self.collate_ids(self.prompt_ids(prompts), self.answer_ids(answers))
+        return self.collate_ids(self.form.prompt_ids(prompts), self.form.response_ids(answers))
 
     def collate_ids(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         """See ``TransformerAnswerer.collate_ids``."""
@@ -54,7 +54,7 @@ class Seq2SeqAnswerer(TransformerAnswerer):
         """See ``Answerer.score``. ``ValueError`` for a model that cannot."""
         if self.refused:
             raise ValueError(self.refused)
-        return self.score_ids(self.prompt_ids(prompts), self.answer_ids(answers))
+        return self.score_ids(self.form.prompt_ids(prompts), self.form.response_ids(answers))
 
     @torch.no_grad()
     def score_ids(self, prompts: Sequence[Sequence[int]], ids: Sequence[Sequence[int]]) -> AnswerScores:
@@ -94,4 +94,4 @@ class Seq2SeqAnswerer(TransformerAnswerer):
             attention_mask=batch["attention_mask"].to(self.device),
             generation_config=self.generation(max_tokens),
         )
-        return self.texts(written[:, 1:])
+        return self.form.texts(written[:, 1:].tolist())

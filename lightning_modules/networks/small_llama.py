@@ -6,6 +6,7 @@ neighbouring channels do: the rows of query and key weights change places.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -29,6 +30,7 @@ class Tokenizer(Protocol):
 
     bos: int
     eos: int
+    sha256: str
 
     def __len__(self) -> int:
         """Number of pieces."""
@@ -80,6 +82,7 @@ class PieceCodec:
     def __init__(self, tokenizer: Tokenizer, *, prompt_wrapper: str) -> None:
         self.tokenizer = tokenizer
         self.padding = self.end = tokenizer.eos
+        self.ends = frozenset({self.end})
         self._wrapper = prompt_wrapper
         self._by_word = not any(b" " in piece[1:] for piece in tokenizer.pieces(range(len(tokenizer))))
         self._known: dict[tuple[str, bool], list[int]] = {}
@@ -104,6 +107,33 @@ class PieceCodec:
     def response_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """See ``Codec``."""
         return [[*self._encoded(one, start=False), self.end] for one in texts]
+
+    def further_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """See ``Codec``: the wrapped text, which does not begin a document."""
+        return [self._encoded(self._wrapper.replace("{prompt}", one), start=False) for one in texts]
+
+    def read_back(self, response: Sequence[int]) -> list[int]:
+        """See ``Codec``: with its end, as what follows is wrapped."""
+        return [*(response[:-1] if response and response[-1] == self.end else response), self.end]
+
+    def continued(self, prompt: str, text: str) -> tuple[list[int], list[int]]:
+        """See ``Codec``: cut together, where the prompt's last white space ends before."""
+        begun = self._wrapper.replace("{prompt}", prompt)
+        head = self._encoded(begun.rstrip(), start=True)
+        return [self.tokenizer.bos, *head], self._encoded(begun + text, start=True)[len(head) :]
+
+    @property
+    def identity(self) -> str:
+        """Digest of all that decides which ids a text becomes."""
+        return hashlib.sha256(f"{self.tokenizer.sha256} {self._wrapper}".encode()).hexdigest()
+
+    def spelt(self, response: str) -> str:
+        """See ``scoring_sources.Codec``."""
+        return response
+
+    def pieces(self, ids: Sequence[int]) -> list[bytes]:
+        """See ``scoring_sources.Codec``."""
+        return self.tokenizer.pieces(ids)
 
     def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """See ``Codec``."""

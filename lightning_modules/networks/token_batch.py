@@ -45,7 +45,8 @@ class TokenBatch(NamedTuple):
 
 
 def padded_batch(prompts: Sequence[Ids], responses: Sequence[Ids], *, padding: int) -> TokenBatch:
-    """One row for each prompt and its response; rows may differ in length."""
+    """One row for each prompt and its response; rows may differ in length. ``ValueError`` for an empty prompt."""
+    _check_begun(prompts)
     rows = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
     ids = pad(rows, value=padding)
     starts = [row * ids.shape[1] + len(prompt) - 1 for row, prompt in enumerate(prompts)]
@@ -56,8 +57,9 @@ def packed_batch(prompts: Sequence[Ids], responses: Sequence[Ids], *, row_length
     """As few rows of at most ``row_length`` tokens as first-fit-decreasing finds, several sequences in each.
 
     Raises:
-        ValueError: a sequence that is longer than a row.
+        ValueError: a sequence that is longer than a row, or an empty prompt.
     """
+    _check_begun(prompts)
     lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
     placed: list[tuple[int, int]] = [(0, 0)] * len(lengths)
     rows: list[list[int]] = []
@@ -85,8 +87,9 @@ def shared_prompt_batch(
 ) -> TokenBatch:
     """One row for each prompt and both responses to it: the prompt is read once, and no response sees the other.
 
-    Of the E = 2R responses, ``first`` are the first R and ``second`` the others.
+    Of the E = 2R responses, ``first`` are the first R and ``second`` the others. ``ValueError`` for an empty prompt.
     """
+    _check_begun(prompts)
     rows, positions, branches = [], [], []
     for prompt, one, other in zip(prompts, first, second, strict=True):
         begun = len(prompt)
@@ -101,6 +104,12 @@ def shared_prompt_batch(
     # The first token of a second response is predicted by the prompt's end, not by the end of the first response.
     sources[len(prompts) :, 0] = torch.tensor(offsets)
     return TokenBatch(ids, pad(positions, value=0), None, pad(branches, value=3), sources, targets, _count(rows))
+
+
+def _check_begun(prompts: Sequence[Ids]) -> None:
+    """A response's first token is predicted by the state before it: without one, it would be another row's."""
+    if not all(map(len, prompts)):
+        raise ValueError("a prompt without tokens predicts nothing: begin prompts with a start token")
 
 
 def _scored(starts: Sequence[int], responses: Sequence[Ids]) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,11 +20,23 @@ class TurnIds(NamedTuple):
 
 
 def turn_batch(
-    prompts: Sequence[Ids], episodes: Sequence[Sequence[TurnIds]], *, padding: int, end: int, limit: int
+    prompts: Sequence[Ids],
+    episodes: Sequence[Sequence[TurnIds]],
+    *,
+    padding: int,
+    read_back: Callable[[Ids], list[int]],
+    limit: int,
 ) -> TokenBatch:
     """One row for each prompt and the turns that follow it; the scored tokens of a row are those of all its actions.
 
-    An action's end token is scored after its last token and stands in no context: what was shown follows there.
+    An action's end token is scored after its last token, whether or not it stands in the context of what follows.
+
+    Args:
+        prompts: what each episode begins with.
+        episodes: their turns.
+        padding: id that fills rows.
+        read_back: an action as it stands in the context of what follows it, see ``language_model.Codec``.
+        limit: longest row in tokens.
 
     Raises:
         ValueError: an episode that is longer than ``limit`` tokens.
@@ -37,7 +49,7 @@ def turn_batch(
         for number, (action, shown) in enumerate(turns):
             places += range(len(row) - 1, len(row) - 1 + len(action))
             tokens += action
-            row += action if number == len(turns) - 1 else without_end(action, end)
+            row += action if number == len(turns) - 1 else read_back(action)
             row += shown
         if len(row) > limit:
             raise ValueError(
@@ -52,8 +64,3 @@ def turn_batch(
     wanted = pad(targets, value=IGNORED)
     at = (pad(sources, value=0) + offsets).masked_fill(wanted == IGNORED, 0)
     return TokenBatch(ids, None, None, None, at, wanted, torch.tensor(sum(map(len, rows))))
-
-
-def without_end(action: Ids, end: int) -> Ids:
-    """An action as it stands in the context of what follows."""
-    return action[:-1] if action and action[-1] == end else action

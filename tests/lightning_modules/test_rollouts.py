@@ -159,21 +159,27 @@ def test_walks_of_groups_with_equal_rewards_are_left_out_of_the_gradient_without
         assert not torch.equal(one, start)
 
 
+def without_end(action):
+    return [index for index in action if index != 2]
+
+
 def test_one_turn_is_a_prompt_with_its_response():
     prompts, responses = [[1, 5, 6], [1, 7]], [[8, 2], [9, 9, 2]]
     turns = [[TurnIds(response)] for response in responses]
     plain = padded_batch(prompts, responses, padding=0)
-    for one, other in zip(turn_batch(prompts, turns, padding=0, end=2, limit=9), plain, strict=True):
+    for one, other in zip(turn_batch(prompts, turns, padding=0, read_back=without_end, limit=9), plain, strict=True):
         assert (one is None and other is None) or torch.equal(one, other)
 
 
 def test_an_end_is_scored_after_its_action_and_read_by_nobody():
-    batch = turn_batch([[1, 5]], [[TurnIds([8, 2], [6, 7]), TurnIds([9, 2])]], padding=0, end=2, limit=9)
+    batch = turn_batch(
+        [[1, 5]], [[TurnIds([8, 2], [6, 7]), TurnIds([9, 2])]], padding=0, read_back=without_end, limit=9
+    )
     assert batch.ids.tolist() == [[1, 5, 8, 6, 7, 9, 2]]
     # 8 after place 1, its end after 8; 9 after place 4, its end after 9.
     assert batch.targets.tolist() == [[8, 2, 9, 2]] and batch.sources.tolist() == [[1, 2, 4, 5]]
     with pytest.raises(ValueError, match="limit"):
-        turn_batch([[1, 5]], [[TurnIds([8, 2])]], padding=0, end=2, limit=3)
+        turn_batch([[1, 5]], [[TurnIds([8, 2])]], padding=0, read_back=without_end, limit=3)
 
 
 def test_a_walk_is_trained_and_scored_in_three_parts(tmp_path):

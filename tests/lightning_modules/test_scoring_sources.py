@@ -14,6 +14,7 @@ from data.sources import DataNotFoundError, locate
 from lightning_modules import scoring_sources
 from lightning_modules.losses.infifpo import fuse_reference_logps
 from lightning_modules.networks.llama2c import Llama2c
+from lightning_modules.networks.small_llama import PieceCodec
 from lightning_modules.scoring_sources import (
     ScoringPolicy,
     Source,
@@ -27,19 +28,25 @@ from lightning_modules.scoring_sources import (
 
 
 class Letters:
-    """Ids: 0 nothing, 1 BOS, 2 EOS, then bytes 3 + n, and one piece "ab" of two bytes."""
+    """Ids: 0 nothing, 1 start, 2 end, then bytes 3 + n, and one piece "ab" of two bytes. Prompts begin with a space."""
 
-    bos, eos, prefix = 1, 2, b" "
     pair = 259
 
-    def encode(self, text, *, start=True):
-        if not text:
-            return []
+    def encode(self, text):
         ids = []
-        for byte in (" " + text if start else text).encode():
+        for byte in text.encode():
             joined = byte == ord("b") and ids and ids[-1] == ord("a") + 3
             ids[-1:] = [self.pair] if joined else [*ids[-1:], byte + 3]
         return ids
+
+    def prompt_ids(self, texts):
+        return [[1, *self.encode(f" {text}")] for text in texts]
+
+    def response_ids(self, texts):
+        return [[*self.encode(text), 2] for text in texts]
+
+    def spelt(self, response):
+        return response
 
     def pieces(self, ids):
         return [b"" if i < 3 else b"ab" if i == self.pair else bytes([i - 3]) for i in ids]
@@ -60,43 +67,30 @@ OTHER = math.log(0.25 / 258)
 
 
 def test_encoding_marks_the_response_and_nothing_else():
-    """Prompt "x" is " x" at the start of a document: BOS, " ", "x", then "ab", "c"."""
-    ids, first = encode_scored(toy(), "x", "abc", ScoringPolicy())
+    """Prompt "x" is start, " ", "x"; then "ab", "c"."""
+    ((ids, first),) = encode_scored(toy(), [("x", "abc")], ScoringPolicy())
     assert (ids, first) == ([1, 35, ord("x") + 3, 259, ord("c") + 3], 3)
-    with_end, _ = encode_scored(toy(), "x", "abc", ScoringPolicy(terminator="one"))
+    ((with_end, _),) = encode_scored(toy(), [("x", "abc")], ScoringPolicy(terminator="one"))
     assert with_end == [*ids, 2]
-    assert encode_scored(toy(), "x", "abc", ScoringPolicy(bos="none")) == (ids[1:], 2)
 
 
-def test_a_token_that_spans_prompt_and_response_is_split_or_refused():
-    ids, first = encode_scored(toy(), "a", "bc", ScoringPolicy())
-    assert Letters().pieces(ids[first:]) == [b"b", b"c"]
-    with pytest.raises(ValueError, match="toy has a token that spans prompt and response"):
-        encode_scored(toy(), "a", "bc", ScoringPolicy(boundary="joint"))
-    joint = encode_scored(toy(), "x", "abc", ScoringPolicy(boundary="joint"))
-    assert joint == encode_scored(toy(), "x", "abc", ScoringPolicy())
-
-
-def test_a_response_at_the_start_of_the_document_carries_the_prefix():
-    for boundary in ("separate", "joint"):
-        ids, first = encode_scored(toy(), "", "c", ScoringPolicy(boundary=boundary))
-        assert (ids, first) == ([1, 35, ord("c") + 3], 1)
-    with pytest.raises(ValueError, match="first token has no context"):
-        encode_scored(toy(), "", "c", ScoringPolicy(bos="none"))
+def test_a_response_without_tokens_is_refused():
+    with pytest.raises(ValueError, match="toy spells the response '' as b''"):
+        encode_scored(toy(), [("x", "")], ScoringPolicy())
 
 
 def test_a_tokenizer_that_loses_text_is_found_out():
     class Trimming(Letters):
-        def encode(self, text, *, start=True):
-            return super().encode(text.strip(), start=start)
+        def encode(self, text):
+            return super().encode(text.strip())
 
     source = Source("trim", uniform, Trimming(), positions=12, identity={})
     with pytest.raises(ValueError, match="trim spells the response 'c ' as b'c'"):
-        encode_scored(source, "x", "c ", ScoringPolicy())
+        encode_scored(source, [("x", "c ")], ScoringPolicy())
 
 
 def test_sums_tokens_and_bytes_by_hand():
-    """"abc": ab has log 1/4, c the rest's share. "é" is two bytes and two tokens. EOS adds log 1/2 and a token."""
+    """ "abc": ab has log 1/4, c the rest's share. "é" is two bytes and two tokens. EOS adds log 1/2 and a token."""
     texts = [("x", "abc"), ("x", "é")]
     scores = score_texts(toy(), texts, ScoringPolicy())
     assert scores.sums.tolist() == pytest.approx([math.log(0.25) + OTHER, 2 * OTHER])
@@ -165,10 +159,9 @@ def test_every_part_of_the_key_names_other_scores():
     source_scores(stages, toy(name="other name"), texts, policy)
     assert asked[0] == asked[1], "a name is no part of the content"
     source_scores(stages, toy(identity={"weights": "2"}), texts, policy)
-    source_scores(stages, toy(template="{prompt}\n{response}"), texts, policy)
     source_scores(stages, toy(), texts, ScoringPolicy(terminator="one"))
     source_scores(stages, toy(), [("xa", "bc")], policy)
-    assert len(set(asked)) == 5
+    assert len(set(asked)) == 4
 
 
 def test_a_source_that_wins_too_much_raises_an_alarm_with_its_name():
@@ -182,8 +175,6 @@ def test_a_source_that_wins_too_much_raises_an_alarm_with_its_name():
 
 
 def test_entry_checks():
-    with pytest.raises(ValueError, match="must end with"):
-        toy(template="{response}\n")
     with pytest.raises(ValueError, match="terminator is 'two'"):
         ScoringPolicy(terminator="two")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="max_share is 0"):
@@ -197,8 +188,9 @@ def real(name, file, tokens):
     except DataNotFoundError:
         pytest.skip(f"the data root has no models/{name}")
     network = Llama2c(checkpoint.sizes, checkpoint.arrays).eval()
-    identity = {"weights": checkpoint.sha256, "tokenizer": tokenizer.sha256}
-    return Source(name, network, tokenizer, checkpoint.sizes.positions, identity)
+    codec = PieceCodec(tokenizer, prompt_wrapper="{prompt}")
+    identity = {"weights": checkpoint.sha256, "tokenizer": codec.identity}
+    return Source(name, network, codec, checkpoint.sizes.positions, identity)
 
 
 @pytest.mark.parametrize(
@@ -210,13 +202,21 @@ def real(name, file, tokens):
     ],
 )
 def test_real_models_give_the_recorded_sums(name, file, tokens):
-    """The record scores whole texts after one BOS and no terminator, rounded to five digits a token."""
+    """The record scores whole texts after one start token and no end, rounded to five digits a token.
+
+    Each text is cut behind its first words, where a token ends as well.
+    """
     source = real(name, file, tokens)
     rows = json.loads(locate("models/fixtures.json").read_text())[name]["texts"]
-    scores = score_texts(source, [("", row["text"]) for row in rows], ScoringPolicy(), batch=3)
-    for index, row in enumerate(rows):
-        assert scores.sums[index] == pytest.approx(sum(row["logprobs"]), abs=1e-5 * len(row["logprobs"]))
-        assert scores.tokens[index] == len(row["logprobs"]) and scores.bytes[index] == len(row["text"])
+    places = [row["text"].index(" ", len(row["text"]) // 3) for row in rows]
+    texts = [(row["text"][:place], row["text"][place:]) for row, place in zip(rows, places, strict=True)]
+    scores = score_texts(source, texts, ScoringPolicy(), batch=3)
+    for index, (row, (prompt, response)) in enumerate(zip(rows, texts, strict=True)):
+        begun = len(source.codec.prompt_ids([prompt])[0])
+        assert source.codec.prompt_ids([prompt])[0] + source.codec.response_ids([response])[0][:-1] == row["ids"]
+        wanted = row["logprobs"][begun - 1 :]
+        assert scores.sums[index] == pytest.approx(sum(wanted), abs=1e-5 * len(wanted))
+        assert scores.tokens[index] == len(wanted) and scores.bytes[index] == len(response)
 
 
 def test_real_models_with_two_tokenizers_score_one_response_of_equal_bytes():

@@ -144,7 +144,8 @@ def tiny(kind, tokenizer, **options):
             "eos_token_id": 3,
             "max_position_embeddings": 256,
         }
-    return Pretrained(kind=kind, architecture=sizes, prompt_limit=128, **{**shared, **options})
+    given = {"prompt_limit": 128, "prompt_wrapper": "{prompt}", **shared, **options}
+    return Pretrained(kind=kind, architecture=sizes, **given)
 
 
 KINDS = ("marked", "seq2seq", "causal")

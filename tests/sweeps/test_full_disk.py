@@ -1,10 +1,12 @@
 """A disk that is really full: a small file system of its own, which needs root."""
 
 import os
+import signal
 import subprocess
 
 import pytest
 from engine_cells import completions, job, scripted
+from test_orders import by_hand, checkpoints, content, slow, trained, until, whole  # noqa: F401 - a fixture among them
 
 from sweeps.driver import drive
 from sweeps.engines.local import LocalEngine
@@ -12,10 +14,10 @@ from sweeps.stages import StageStore
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk(tmp_path, request):
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={getattr(request, 'param', '256k')}", "tmpfs", str(disk)]
     mounted = os.geteuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
     if not mounted:
         pytest.skip("mounting a small file system needs root")
@@ -23,16 +25,45 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
+def fill(disk):
+    filler = disk / "filler"
+    with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    return filler
+
+
 def test_a_full_disk_fails_the_cell_and_the_same_command_finishes_when_there_is_room(small_disk):
     def go():
         engine = LocalEngine(threads=1, workers=1, work=scripted, warm=())
         return drive([job(small_disk, "a", steps=3)], engine, StageStore(small_disk / "stages"))
 
-    filler = small_disk / "filler"
-    with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
+    filler = fill(small_disk)
     outcome = go()
     assert not outcome.finished and outcome.failed["a"].split(":")[0] == "disk"
     filler.unlink()
     assert go().finished == ["a"] and completions(small_disk) == {"a": 1}
+
+
+@pytest.mark.parametrize("small_disk", ["32m"], indirect=True)
+@pytest.mark.parametrize("end", ["of itself", "told to go"])
+def test_a_training_that_meets_a_full_disk_keeps_its_last_checkpoint(small_disk, end, tmp_path, whole):  # noqa: F811
+    """It goes on from there when there is room, in one line each time."""
+    outputs = tmp_path / "disk" / "outputs"
+    every = "trainer.checkpoint_every=0.001" if end == "of itself" else "trainer.checkpoint_every=0.5"
+    cell = by_hand(outputs, every, before=slow(0.05), place=tmp_path)
+    until(lambda: checkpoints(outputs) and len(trained(tmp_path)) > 12)
+    filler = fill(small_disk)
+    if end == "told to go":
+        cell.send(signal.SIGTERM)
+    status = cell.wait()
+    said = cell.said()
+    assert checkpoints(outputs), said
+    filler.unlink()
+    assert by_hand(outputs, every, place=tmp_path, wait=True) == 0 and content(outputs) == content(whole)
+    assert "Traceback" not in said
+    if end == "of itself":
+        assert status == 1 and "failed (disk): OSError: [Errno 28] No space left on device" in said
+        assert said.splitlines()[-1].startswith("make room")
+    else:
+        assert status in (1, 143) and ("No space left" in said or "checkpoint could not be written" in said)

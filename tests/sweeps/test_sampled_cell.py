@@ -54,7 +54,7 @@ def test_the_sft_stage_has_the_cells_own_model_prompts_authors_and_judge():
     assert base["data"]["half"] == "sft" and config["data"]["half"] == "preference"
     assert set(config["sources"]) == {config["data"]["pivot"], *config["data"]["writers"]}
     for model in (config["model"], *(source["model"] for source in config["sources"].values())):
-        assert "{prompt}" in model["prompt_wrapper"]
+        assert model["prompt_wrapper"] is None  # chat models, each by its own template
 
 
 def test_models_write_a_judge_pays_and_a_policy_learns(tmp_path):

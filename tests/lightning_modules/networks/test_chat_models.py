@@ -40,14 +40,34 @@ def test_the_makers_own_counts():
         assert count / 1e9 == pytest.approx(billions, abs=0.005)
 
 
-@pytest.mark.parametrize("name", ["llama3_8b", "mistral_7b", "qwen2_5_0_5b"])
+@pytest.mark.parametrize("name", ["llama3_8b", "mistral_7b"])
 def test_the_wrapper_leaves_the_start_token_to_the_tokenizer(name):
     wrapper = settings(name)["prompt_wrapper"]
     assert wrapper.count("{prompt}") == 1
     assert not wrapper.startswith(("<s>", "<|begin_of_text|>")) and not wrapper.endswith(("</s>", "{prompt}"))
 
 
+INSTRUCTED = [
+    "gemma2_9b_it", "llama3_8b_instruct", "mistral_7b_instruct", "mistral_nemo_12b_instruct", "qwen2_5_0_5b",
+    "qwen2_5_0_5b_instruct", "qwen2_5_0_5b_reader", "qwen2_5_math_7b", "smollm2_135m_instruct",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INSTRUCTED)
+def test_models_whose_tokenizer_has_a_chat_template_are_spoken_to_by_it(name):
+    assert settings(name)["prompt_wrapper"] is None and settings(name)["system"] is None
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "model").glob("*.yaml")))
+def test_no_other_model_is_left_without_a_format(name):
+    with initialize_config_dir(str(CONF), version_base=None):
+        node = compose("config", overrides=[f"model={name}"]).model
+    if "prompt_wrapper" in node and name not in INSTRUCTED:
+        assert node["prompt_wrapper"].count("{prompt}") == 1
+
+
 @pytest.mark.parametrize("name", ["llama3_8b", "qwen2_5_0_5b"])
 def test_an_instructed_model_is_its_base_with_other_weights(name):
     base, instructed = settings(name), settings(f"{name}_instruct")
+    base.pop("prompt_wrapper"), instructed.pop("prompt_wrapper")  # a base may have no template of its own
     assert base.pop("weights") != instructed.pop("weights") and base == instructed

@@ -81,7 +81,7 @@ def network_of(family, **changed):
 class Ids:
     """A codec whose texts are lists of characters."""
 
-    padding, end = 0, 2
+    padding, end, ends = 0, 2, frozenset({2})
 
     def response_ids(self, texts):
         return [[*(3 + ord(letter) % (V - 3) for letter in text), self.end] for text in texts]
@@ -233,6 +233,7 @@ def described(family, tokenizer, **options):
     architecture = {"model_type": family, **sizes, **FAMILIES[family], "vocab_size": tokenizer[1]}
     architecture["max_position_embeddings"] = 256
     shared = {"prompt_limit": 128, "optimiser": optimiser(), "tokenizer": {"weights": str(tokenizer[0])}}
+    shared["prompt_wrapper"] = "{prompt}"
     return Pretrained(kind="causal", weights=None, architecture=architecture, **{**shared, **options})
 
 

@@ -31,6 +31,7 @@ def test_two_layers_of_it_read_and_score(name, tokenizer):
     node = settings(name)
     sizes = {**SMALL, "vocab_size": size} | ({"head_dim": 16} if "head_dim" in node["architecture"] else {})
     node["architecture"] = {**node["architecture"], **sizes}
+    node["prompt_wrapper"] = "{prompt}"  # this tokenizer has no chat template
     torch.manual_seed(0)
     model = instantiate({**node, "weights": None, "weights_dtype": "float32", "tokenizer": {"weights": str(folder)}})
     built = model.build_language_model()

@@ -35,7 +35,9 @@ def shrunk(name, tokenizer):
     node = settings(name)
     kind = node["architecture"]["model_type"]
     node["architecture"] = {**node["architecture"], **SMALL[kind], "vocab_size": size}
-    return instantiate({**node, "weights": None, "quantisation": None, "tokenizer": {"weights": str(folder)}})
+    plain = {} if node["prompt_wrapper"] else {"prompt_wrapper": "{prompt}"}  # this tokenizer has no chat template
+    node |= {"weights": None, "quantisation": None, "tokenizer": {"weights": str(folder)}, **plain}
+    return instantiate(node)
 
 
 @pytest.mark.parametrize("name", PAPER)

@@ -35,11 +35,10 @@ def model_of(name):
 def test_every_model_config_is_known():
     assert set(MODELS) == {
         *PAPER_SCALE, "minilm_generator", "tiny_generator", "tiny_t5", "tiny_llama", "tiny_decoder",
-        "tiny_reader", "tiny_policy", "tiny_qwen2", "scratch_llama",
+        "tiny_reader", "tiny_policy", "tiny_qwen2", "scratch_llama", "smollm2_135m_instruct",
         "skills_characters", "skills_digit_pairs", "skills_syllables",
         "llama3_8b", "llama3_8b_instruct", "mistral_7b", "qwen2_5_0_5b", "qwen2_5_0_5b_instruct", "stories260k",
         "gemma2_9b", "gemma2_9b_it", "mistral_nemo_12b", "mistral_nemo_12b_instruct", "qwen2_5_0_5b_reader",
-        "smollm2_135m_instruct",
     }  # fmt: skip
 
 
@@ -95,6 +94,7 @@ def test_saved_weights_load_and_must_agree_with_the_architecture(kind, tokenizer
     network = made.build().eval()
     network.model.save_pretrained(tmp_path / "weights")
     options = {"kind": kind, "weights": str(tmp_path / "weights"), "tokenizer": made.tokenizer, "prompt_limit": 128}
+    options["prompt_wrapper"] = "{prompt}"
     loaded = Pretrained(architecture=made.architecture, optimiser=optimiser(), **options).build().eval()
     prompts = [text for text, _ in SENTENCES]
     assert torch.equal(network.score(prompts, LABELS).sums, loaded.score(prompts, LABELS).sums)
@@ -105,14 +105,12 @@ def test_saved_weights_load_and_must_agree_with_the_architecture(kind, tokenizer
 
 
 def test_prompts_are_wrapped_and_answers_prefixed(tokenizer):
-    network = tiny("causal", tokenizer, prompt_wrapper="( {prompt} ) the", answer_prefix="to ").build()
+    network = tiny("causal", tokenizer, prompt_wrapper="( {prompt} ) the", answer_prefix=" to ").build()
     plain = tiny("causal", tokenizer).build()
     vocabulary = network.tokenizer.get_vocab()
-    assert network.prompt_ids(["cause"])[0] == [
-        vocabulary[piece] for piece in ("[CLS]", "(", "cause", ")", "the", "[SEP]")
-    ]
-    assert network.answer_ids(["cause"]) == [[vocabulary["to"], *plain.answer_ids(["cause"])[0]]]
-    assert network.count_tokens("cause") == 6 and plain.count_tokens("cause") == 3
+    assert network.form.prompt_ids(["cause"])[0] == [vocabulary[piece] for piece in ("[CLS]", "(", "cause", ")", "the")]
+    assert network.form.response_ids(["cause"]) == [[vocabulary["to"], *plain.form.response_ids(["cause"])[0]]]
+    assert network.count_tokens("cause") == 5 and plain.count_tokens("cause") == 2
 
 
 @pytest.mark.parametrize(
