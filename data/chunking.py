@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from data.sources import locate_weights
+from data.sources import locate_weights, weights_digest
 
 WORDS = "words"
 _WORD = re.compile(r"\S+")
@@ -60,7 +60,8 @@ class Chunker:
 
     def key(self) -> dict[str, Any]:
         """Plain settings that decide where texts are cut."""
-        return {"size": self.size, "overlap": self.overlap, "tokenizer": self.tokenizer, "revision": self.revision}
+        weights = None if self.tokenizer == WORDS else weights_digest(locate_weights(self.tokenizer, self.revision))
+        return {"size": self.size, "overlap": self.overlap, "tokenizer": weights or WORDS}
 
     def tokens(self, text: str) -> list[Span]:
         """Where the tokens of a text stand; tokens without characters of their own are left out."""
@@ -73,7 +74,9 @@ class Chunker:
             self._loaded = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
             # Texts longer than the model are what chunking is for: the tokenizer's warning would be noise.
             self._loaded.model_max_length = int(1e12)
-        offsets = self._loaded(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        # What looks like a special token is text here.
+        plain = {"add_special_tokens": False, "split_special_tokens": True}
+        offsets = self._loaded(text, **plain, return_offsets_mapping=True)["offset_mapping"]
         return [Span(start, end) for start, end in offsets if end > start]
 
     def cut(self, text: str) -> list[Span]:

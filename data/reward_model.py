@@ -12,11 +12,11 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
 from data.artifacts import Stages
-from data.chat_endpoint import filled
 from data.resumed_lines import read_lines, resume_lines
 from data.sources import digest_of, locate_weights, weights_digest
 
@@ -92,6 +92,7 @@ class RewardModel:
             "template": self.template or hashlib.sha256(self._chat_template(folder).encode()).hexdigest(),
             "max_tokens": self.max_tokens,
             "weights_dtype": self.weights_dtype,
+            "control_tokens": "of the template alone",
             "texts": digest_of(hashlib.sha256(json.dumps(text).encode()).hexdigest() for text in order),
             "shard": SHARD,
         }
@@ -116,18 +117,27 @@ class RewardModel:
 
     def ids(self, prompt: str, response: str) -> list[int]:
         """Ids of a conversation: the template's text behind one start token, where the tokenizer or the template has
-        one. Rendered and then encoded, as the cards of such models do it; ``rewards`` loads the tokenizer."""
-        if self.template is not None:
-            text = filled(self.template, response=response, prompt=prompt)
-        else:
-            talk = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-            text = self._tokenizer.apply_chat_template(talk, tokenize=False)
-        start = self._tokenizer.bos_token
-        began = bool(start) and text.startswith(start)
-        found: list[int] = self._tokenizer(text.removeprefix(start) if began else text, verbose=False)["input_ids"]
-        if began and found[:1] != [self._tokenizer.bos_token_id]:
-            found = [self._tokenizer.bos_token_id, *found]
-        return found
+        one. What looks like a control token in prompt or response stays text; ``rewards`` loads the tokenizer.
+        """
+        talk = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+        found: list[int] = self._tokenizer.apply_chat_template(
+            talk, chat_template=self._own_template(), sanitize_control_tokens=True, return_dict=False
+        )
+        whole, bare = (self._tokenizer("a", add_special_tokens=added)["input_ids"] for added in (True, False))
+        place = next(at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
+        opening, closing = whole[:place], whole[place + len(bare) :]
+        begun = found[: len(opening)] == opening
+        return [*([] if begun else opening), *found, *closing]
+
+    def _own_template(self) -> str | None:
+        """``template`` as a chat template of one question and one answer."""
+        if self.template is None:
+            return None
+        before, _, rest = self.template.partition("{prompt}")
+        between, _, after = rest.partition("{response}")
+        written = (json.dumps(text, ensure_ascii=False) for text in (before, between, after))
+        said = (f"messages[{at}]['content']" for at in (0, 1))
+        return "{{ " + " ~ ".join(chain.from_iterable(zip_longest(written, said, fillvalue="''"))) + " }}"
 
     def _chat_template(self, folder: Path) -> str:
         from transformers import AutoTokenizer

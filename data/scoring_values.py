@@ -47,5 +47,5 @@ def _end_spread() -> Score:
     return Score("end_spread", contributions, value, False, False, applies)
 
 
-VALUE_SCORES: tuple[Score, ...] = (mean_of("separates"), mean_of("reward_concordance"), _correlation(), _end_spread())
+SCORES: tuple[Score, ...] = (mean_of("separates"), mean_of("reward_concordance"), _correlation(), _end_spread())
 """Tests of arXiv 2507.00018's statement that logits act as Q-functions."""

@@ -27,6 +27,9 @@ KEPT = 2
 PARTS = "parts.json"
 """Inside a sharded checkpoint, which is a folder: the CRC-32 of every other file in it."""
 
+PLUMBING = ("newest_checkpoint", "OneFile", "unfinished", "clear", "publish", "discard", "KEPT")
+"""What here can change no result, which is all: a training that goes on from one ends as one that never stopped."""
+
 
 class Checkpoint(NamedTuple):
     """A checkpoint that can be read: its path and the number of steps done."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.records.builders import MadeBy
 from data.records.texts import Completion, PreferencePair
 from data.sources import digest_of
 from lightning_modules.base import GridModule, Progress
@@ -132,7 +133,7 @@ class Dpo(GridModule):
             scored = self.score(pairs, progress=progress)
             np.savez(folder / REFERENCE_FILE, sums=scored.sums.numpy(), lengths=scored.lengths.numpy())
 
-        with np.load(stages.get("reference_logps", key, build) / REFERENCE_FILE) as stored:
+        with np.load(stages.get("reference_logps", key, MadeBy(build, (self.network,))) / REFERENCE_FILE) as stored:
             sums, lengths = stored["sums"], stored["lengths"]
         self._reference = {pair: (sums[row], lengths[row]) for row, pair in enumerate(pairs)}
 

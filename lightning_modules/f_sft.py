@@ -53,7 +53,7 @@ class FSft(GridModule):
         model: LanguageModelConfig,
         seed: int,
         sampler: Sampling,
-        divergence: str = "pearson_clamped",
+        divergence: str,
         beta: float = 0.1,
         value: Value = "fixed",
         unit: Literal["sequence", "token"] = "sequence",

@@ -28,6 +28,9 @@ from lightning_modules.precision import Precision, check_precision, keep_trained
 from lightning_modules.ranks import STRATEGIES, Group, Share, environment, joined, placement
 from lightning_modules.sharding import fill, gather, outline, root
 
+PLUMBING = ("_Journal", "_quiet", "_advise", "check_options")
+"""What here can change no result: it logs, reports progress, advises, or refuses."""
+
 
 def check_options(
     *,

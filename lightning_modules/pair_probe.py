@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from data.records.builders import MadeBy
 from data.records.pairs import PairReading
 from data.records.texts import PreferencePair
 from data.sources import digest_of
@@ -114,7 +115,7 @@ class PairProbe(GridModule):
 
         if self._stages is None:
             raise ValueError("where scores are kept is not known: call method.prepare(data, stages, progress) first")
-        with np.load(self._stages.get("pair_scores", key, build) / _FILE) as stored:
+        with np.load(self._stages.get("pair_scores", key, MadeBy(build, (network,))) / _FILE) as stored:
             return stored["sums"].reshape(-1, 2), stored["lengths"].reshape(-1, 2)
 
     @torch.no_grad()

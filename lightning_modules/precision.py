@@ -15,6 +15,9 @@ from typing import Literal
 import torch
 from torch import nn
 
+PLUMBING = ("check_precision", "slowdown_on_cpu")
+"""What here can change no result: it refuses, or advises."""
+
 WEIGHTS_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Values of ``weights_dtype``."""
 

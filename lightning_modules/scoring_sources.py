@@ -1,9 +1,9 @@
 """Log-probabilities of given texts under source models with tokenizers of their own (InfiFPO, arXiv 2505.13878).
 
-A source reads a text as it would as a policy: by its own chat template, or with what its wrapper adds. The scored tokens
+A source reads a text as it would as a policy, by its chat template or with what its wrapper adds. The scored tokens
 must spell the response, byte for byte. Whether the end is scored is one choice for all models. Sums, token counts and
-byte counts are kept apart (fp64 and integers), so that the unit of length stays a late choice. A stage holds the scores of one model in shards: interrupted
-scoring goes on from its last whole shard.
+byte counts are kept apart (fp64 and integers), so that the unit of length stays a late choice. A stage holds the scores
+of one model in shards: interrupted scoring goes on from its last whole shard.
 
 Departure: the authors scored with vLLM, turn-end token included; here the terminator is a choice.
 """
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.records.builders import MadeBy
 from lightning_modules.losses.infifpo import FusedReference, winner_shares
 from lightning_modules.losses.logps import IGNORED, response_mask, sequence_logps, token_logps
 from lightning_modules.networks.token_batch import TokenBatch, shared_prompt_batch
@@ -230,7 +231,7 @@ def source_scores(
         for left in folder.glob("writing-*.part"):
             left.unlink()
 
-    folder = stages.get("source_logps", key, build)
+    folder = stages.get("source_logps", key, MadeBy(build, (source.network, source.responses, source.codec)))
     shards = [np.load(path, allow_pickle=False) for path in sorted(folder.glob("shard-*.npz"))]
     parts = (np.concatenate([shard[name] for shard in shards]) for name in SourceScores._fields)
     return SourceScores(*parts)

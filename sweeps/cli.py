@@ -353,7 +353,7 @@ def run_one(overrides: Sequence[str]) -> int:
             say(f"failed ({failure.get('class', 'busy')}): {failure.get('reason', 'another process runs this cell')}")
             if failure.get("class") == "disk":
                 say("make room (papergrid stages --prune shows what no run needs) and give the same command to go on")
-            return 1
+            return 2 if failure.get("class") == "bad-data" else 1
     scores: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     print(json.dumps({"signature": cell.signature, "folder": str(folder), "scores": scores}, indent=1))
     return 0

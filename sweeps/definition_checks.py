@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence, Set
@@ -120,16 +121,20 @@ def _apart(one: Mapping[str, str], other: Mapping[str, str]) -> str:
 
 def checked_entries(definition: Definition, where: str) -> None:
     """Checks columns, published numbers and claims against the scores and the rows that there are."""
-    from data.scoring import SCORES
+    from data.scoring import all_scores
     from sweeps.claims import Claim
     from sweeps.table import Published
 
+    scores = all_scores()
+    if set(definition.columns) - set(scores):
+        scores = all_scores(_own_lists())
     for column in definition.columns:
-        if column not in SCORES:
-            raise UserError(f"{where} has the column {column!r}, which is no score: {nearest(column, SCORES)}")
+        if column not in scores:
+            raise UserError(f"{where} has the column {column!r}, which is no score: {nearest(column, scores)}")
         if definition.columns.count(column) > 1:
             raise UserError(f"{where} has the column {column!r} twice: keep one")
     rows = {row for arm in definition.arms for row, _ in arm.points()}
+    shown = [set(definition.rows(scale)) for scale in definition.scales]
     seen: set[Any] = set()
     for number, entry in enumerate(definition.published, start=1):
         at = f"{where}, published number {number}"
@@ -147,6 +152,50 @@ def checked_entries(definition: Definition, where: str) -> None:
         if entry["id"] in seen:
             raise UserError(f"{at} comes twice: give every claim an id of its own")
         seen.add(entry["id"])
+        sides = {entry[key] for key in ("left", "right") if isinstance(entry[key], str)}
+        if not any(sides <= table for table in shown):
+            raise UserError(f"{at} compares {' and '.join(sorted(sides))}, which no scale shows in one table")
+
+
+def check_scores(definition: Definition, data: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
+    """Checks that columns and claims are scores that the data of their rows have.
+
+    Args:
+        data: of every row of a scale, the name of its data and the modules of their scores.
+
+    Raises:
+        UserError: a column that the data of no row has, a claim on one that the data of its row lacks.
+    """
+    from data.scoring import all_scores, by_name
+
+    lists = {modules: by_name(map(importlib.import_module, modules)) for _, modules in data.values()}
+    every = all_scores(name for modules in lists for name in modules)
+    whole = {row for arm in definition.arms for row, _ in arm.points()} <= set(data)
+    for column in definition.columns if whole else ():  # a row that this scale leaves out may have it
+        if column in every and not any(column in scores for scores in lists.values()):
+            of = ", ".join(sorted({name for name, _ in data.values()}))
+            near = nearest(column, {name for scores in lists.values() for name in scores})
+            raise UserError(f"sweep {definition.name} has the column {column!r}, no score of its data ({of}): {near}")
+    for claim in definition.claims:
+        for row in (claim["left"], claim["right"]):
+            if row in data and claim["column"] not in lists[data[row][1]]:
+                name, modules = data[row]
+                raise UserError(
+                    f"sweep {definition.name}, claim {claim['id']} is about the {claim['column']} of {row!r}, whose "
+                    f"data ({name}) have no such score: {nearest(claim['column'], lists[modules])}"
+                )
+
+
+def _own_lists() -> set[str]:
+    """Modules of scores that some data config names beside the repository's own; looked for only when it takes them."""
+    from sweeps.signature import ROOT, Signer
+
+    signer, found = Signer(lenient=True), set()
+    for path in (ROOT / "conf" / "data").rglob("*.yaml"):
+        target = re.search(r"^_target_:\s*([\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        if target:
+            found |= set(signer.scores({"data": {"_target_": target[1]}}))
+    return found
 
 
 def _check_record(entry: Any, record: type, where: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sweeps.ledger import STATES, Cost
 
@@ -76,7 +77,12 @@ def _cells(title: str, plan: Forecast) -> Table:
     for one in plan.cells:
         name = "-" if one.cell.absent else one.cell.signature
         table.add_row(
-            ", ".join(one.rows), str(one.cell.seed), name, one.state + _mark([one]), _range(one.cost), _memory(one.cost)
+            Text(", ".join(one.rows)),
+            str(one.cell.seed),
+            name,
+            one.state + _mark([one]),
+            _range(one.cost),
+            _memory(one.cost),
         )
     return table
 
@@ -92,12 +98,13 @@ def _rows(title: str, selection: Selection, plan: Forecast) -> Table:
         middle = statistics.median(one.cost.seconds for one in own)
         cost = min((one.cost for one in own), key=lambda cost: abs(cost.seconds - middle))
         state = ", ".join(f"{count[name]} {name}" for name in STATES if count[name])
-        table.add_row(row, str(len(own)), state + _mark(own), _range(cost), _memory(cost))
+        table.add_row(Text(row), str(len(own)), state + _mark(own), _range(cost), _memory(cost))
     return table
 
 
 def _table(title: str, *names: str) -> Table:
-    table = Table(title=title, title_justify="left")
+    # Text, since a row's name or an override in square brackets is no markup.
+    table = Table(title=Text(title), title_justify="left")
     for name in names:
         table.add_column(name, no_wrap=name in ("signature", "seed", "cells"))
     for name in ("seconds a cell", "memory"):

@@ -119,6 +119,7 @@ def _drive(
         orders.obey()
     except BaseException:
         engine.cancel()
+        orders.obey()  # a terminal sends Ctrl-C to what an engine calls as well, and the engine says that it failed
         raise
     return outcome
 

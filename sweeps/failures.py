@@ -22,7 +22,7 @@ class Preempted(BaseException):
 
 
 def classify(error: BaseException) -> str:
-    """Failure class of an exception: oom, disk, nan, bad-data, preempted, killed or bug; engines know of time limits."""
+    """Failure class of an exception: oom, disk, nan, bad-data, preempted, killed or bug. Engines tell time limits."""
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text.lower():
         return "oom"

@@ -146,9 +146,9 @@ def listening(last_words: Callable[[Order], None] | None = None) -> Iterator[Non
         over.set()
         _State.listeners -= 1
         _State.last_words, _State.deferred = outer
-        for number, handler in kept.items():
-            if signal.getsignal(number) != signal.SIG_DFL:  # else let go of: this process ends, and must not say why
-                signal.signal(number, handler)
+        for one, handler in kept.items():
+            if signal.getsignal(one) != signal.SIG_DFL:  # else let go of: this process ends, and must not say why
+                signal.signal(one, handler)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import Any
 from sweeps import signature
 from sweeps.composing import Beyond, PlainComposer, copied
 from sweeps.definition import Definition
+from sweeps.definition_checks import check_scores
 from sweeps.errors import UserError, nearest
 from sweeps.overridden import key_of, row_name
 from sweeps.plan_checks import check_config
@@ -385,6 +386,8 @@ class Planner:
             except UserError as error:
                 raise UserError(f"sweep {definition.name}, row {row!r}: {error}") from error
         self._refuse_unread(list(made.values()), extra)
+        shown = zip(own, {cell.row: cell.config for cell in cells}.values(), strict=True)
+        check_scores(definition, {row: (str(it["data"].get("name")), self._signer.scores(it)) for row, it in shown})
         return cells
 
     def _refuse_unread(self, override_lists: Sequence[Sequence[str]], asked: Iterable[str]) -> None:

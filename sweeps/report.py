@@ -12,7 +12,7 @@ from sweeps import definition as definitions
 from sweeps.display import say
 from sweeps.ledger import Ledger, digests
 from sweeps.overridden import command
-from sweeps.signature import hash_of
+from sweeps.signature import Signer, hash_of
 from sweeps.stages import write_atomically
 from sweeps.table import Claim, Published, RowRuns, Table, build_table
 
@@ -94,6 +94,7 @@ def receipt_of(selection: Selection) -> dict[str, Any]:
         "rows": rows,
         "missing": missing,
         "expected": expected,
+        "scored_by": _own_scores(selection),
         "older_code": sorted(
             selection.drifted[cell.signature].signature
             for cell in selection.cells
@@ -109,9 +110,18 @@ def receipt_of(selection: Selection) -> dict[str, Any]:
     }
 
 
+def _own_scores(selection: Selection) -> list[str]:
+    """Modules of scores that the cells' data name beside those of this repository."""
+    from data import scoring
+
+    signer = Signer(lenient=True)
+    named = {name for cell in selection.cells for name in signer.scores(cell.config)}
+    return sorted(name for name in named if not name.startswith(f"{scoring.__package__}."))
+
+
 def table_of(written: Mapping[str, Any], outputs: Path) -> Table:
     """The table that a receipt describes, from the runs that it names."""
-    from data.scoring import SCORES
+    from data.scoring import all_scores
 
     definition = definitions.load(written["sweep"])
     ledger = Ledger(outputs)
@@ -155,7 +165,7 @@ def table_of(written: Mapping[str, Any], outputs: Path) -> Table:
         rows,
         published,
         claims,
-        SCORES,
+        all_scores(written.get("scored_by", ())),
         command=written["command"],
         notes=notes,
     )

@@ -27,7 +27,8 @@ from sweeps.lease import Lease, LeaseHeld
 from sweeps.ledger import cost_kind, cost_record, digests, read_json
 from sweeps.machine import accelerators, limit_threads, peak_mebibytes
 from sweeps.plan import Cell, bases
-from sweeps.signature import PRESENTATION, inputs, training_signature
+from sweeps.run_names import as_planned, training_name, uncounted
+from sweeps.signature import PRESENTATION
 from sweeps.stages import StageStore, write_atomically
 
 if TYPE_CHECKING:
@@ -153,19 +154,21 @@ def _verdict(error: BaseException) -> tuple[str, str]:
 
 
 def _run(job: Job) -> None:
-    from data.scoring import summarise
-    from data.slices import with_slices
+    from data.hub_commits import read_digests
+    from data.scoring import completed, lists_of, summarise
     from sweeps.progress import Heartbeat, PhaseFile
     from sweeps.run_log import RunLog
 
     config, folder = job.config, job.folder
     begun = time.monotonic()
     (folder / "failed.json").unlink(missing_ok=True)
-    receipt = receipts.new(asdict(job), inputs(config), read_json(folder / "receipt.json"))
+    before = set(sys.modules)
+    inputs, code = as_planned(job.config, job.blanked, job.signature)
+    receipt = receipts.new(asdict(job), inputs, code, read_json(folder / "receipt.json"))
     attempt = len(receipt["attempts"])
     write_atomically(folder / "config.yaml", to_yaml(config))
-    if receipts.code_state()["patch"]:
-        write_atomically(folder / "dirty.patch", receipts.code_state()["patch"])
+    if receipt["patch_sha256"]:
+        write_atomically(folder / "dirty.patch", receipts.patch(code))
     write_atomically(folder / "receipt.json", json.dumps(receipt, indent=1))
 
     logger = dict(config["logger"])
@@ -185,14 +188,15 @@ def _run(job: Job) -> None:
         progress = PhaseFile(folder / "progress.json")
         stages = StageStore(Path(job.outputs) / "stages", say=progress.say)
         limit_threads(int(config["threads"]))
-        data, method = prepare(job.blanked, config, stages, progress)
+        data, method = prepare(job.blanked, config, stages, progress, judged=config["evaluation"]["split"])
+        lists_of(data)  # scores that are not there are missed before a training, not after it
         if method.trains:
             weights = _trained(job.blanked, job.training, stages, progress, log, built=(data, method), actual=config)
             _replay(weights / "metrics.jsonl", log)
             method.load_weights(weights)
         train_seconds = time.monotonic() - begun
         predictions = method.predict(data, progress=progress.phase("predict"), **_evaluation(config))
-        frame = with_slices(data.frame(predictions), data, config["evaluation"]["split"])
+        frame = completed(data.frame(predictions), data, config["evaluation"]["split"])
         _write_parquet(frame, folder / "examples.parquet")
         summary = summarise(frame, data)
         write_atomically(folder / "summary.json", json.dumps(summary["scores"], indent=1))
@@ -204,6 +208,8 @@ def _run(job: Job) -> None:
     seconds = time.monotonic() - begun
     receipt["attempts"][-1]["ended"] = time.time()
     receipt["hardware"]["accelerators"] = accelerators()
+    receipt["read"] = read_digests()
+    receipt["uncounted"] = uncounted(before, code)
     write_atomically(folder / "receipt.json", json.dumps(receipt, indent=1))
     done = {
         "signature": job.signature,
@@ -241,15 +247,25 @@ def _evaluation(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def prepare(
-    config: Mapping[str, Any], actual: Mapping[str, Any], stages: StageStore, progress: PhaseFile
+    config: Mapping[str, Any],
+    actual: Mapping[str, Any],
+    stages: StageStore,
+    progress: PhaseFile,
+    *,
+    judged: str | None = None,
 ) -> tuple[Any, Any]:
-    """Data object and method of a config, ready for the method's own training; arguments as of ``_trained``."""
+    """Data object and method of a config, ready for the method's own training; arguments as of ``_trained``.
+
+    ``judged`` is the split that will be judged, if any: it is asked for here, before anything is trained.
+    """
     data, method = build(actual)
     if config.get("sources"):
         data.take_authors(_authors(config["sources"], actual["sources"], stages, progress))
     data.prepare(stages, progress.phase("prepare"))
     method.attach(data)
     _compute_as_configured(method, actual)
+    if judged is not None and hasattr(data, "require"):
+        data.require(judged)
     _start(method, data, config, actual, stages, progress)
     return data, method
 
@@ -266,7 +282,7 @@ def _authors(
         method.attach(data)
         _compute_as_configured(method, actual[name])
         if method.trains:  # others are used as they come
-            weights = _trained(source, training_signature(source), stages, progress, None, actual=actual[name])
+            weights = _trained(source, training_name(source), stages, progress, None, actual=actual[name])
             method.load_weights(weights)
         found[name] = Author(name, method.network)
     return found
@@ -290,9 +306,9 @@ def _start(
     if config.get("base") is not None:
         if hasattr(method, "load_origin"):  # it compares its base with what that base's own chain began with
             first = bases(config)[0]
-            built = _trained(first, training_signature(first), stages, progress, None, actual=bases(actual)[0])
+            built = _trained(first, training_name(first), stages, progress, None, actual=bases(actual)[0])
             method.load_origin(built)
-        name = training_signature(config["base"])
+        name = training_name(config["base"])
         method.load_weights(_trained(config["base"], name, stages, progress, None, actual=actual["base"]))
     if hasattr(method, "prepare"):
         method.prepare(data, stages, progress.phase("prepare"))

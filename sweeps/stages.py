@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps import orders
+from sweeps.closure import Closures
 from sweeps.lease import Lease, LeaseHeld, alive
 from sweeps.signature import canonical, hash_of
 
@@ -97,6 +98,7 @@ class StageStore:
     def __init__(self, root: Path, say: Callable[[str], None] = lambda line: None) -> None:
         self.root = root
         self._say = say
+        self._closures = Closures()
         self._verified: set[tuple[str, str]] = set()
         self.used: list[str] = []
         """ "kind/key" of every stage that this store gave out, in order, each once."""
@@ -119,8 +121,11 @@ class StageStore:
         Args:
             kind: sort of stage, a folder name.
             key: everything that the content depends on, or a signature that stands for it.
-            build: fills the folder that it is given; may find there what a killed builder left and go on from it.
+            build: fills the folder that it is given; may find there what a killed builder left and go on from it. Its
+                code is part of the name, and so is that of its ``makers`` (``data.records.builders``).
         """
+        if not isinstance(key, str):
+            key = self._with_code(key, build)
         final = self.path(kind, key)
         if (name := f"{kind}/{final.name}") not in self.used:
             self.used.append(name)
@@ -144,6 +149,11 @@ class StageStore:
                     self._say(f"waiting for the {kind} stage {final.name}, which another process builds")
                 awaited = True
                 time.sleep(_POLL)
+
+    def _with_code(self, key: Mapping[str, Any], build: Callable[[Path], None]) -> dict[str, Any]:
+        builder = getattr(build, "build", build).__module__
+        makers = self._closures.behind(*getattr(build, "makers", ()))
+        return {**key, "code": self._closures.digest(sorted({builder, *makers}))}
 
     def _build(self, kind: str, key: Mapping[str, Any] | str, final: Path, build: Callable[[Path], None]) -> None:
         partial = final.with_name(f"{final.name}.partial")

@@ -260,7 +260,7 @@ def picture(title: str, cells: Sequence[Cell], snapshot: Snapshot, *, most: int 
     Args:
         most: how many running cells, and how many troubles, are shown at most; the rest is counted.
     """
-    table = Table(title=title, title_justify="left", expand=False)
+    table = Table(title=Text(title), title_justify="left", expand=False)
     table.add_column("row", overflow="fold")
     for state in STATES:
         table.add_column(state, justify="right", style=_STYLES[state], no_wrap=True)

@@ -145,6 +145,7 @@ class TransformerEncoder:
             try:
                 tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
                 tokenizer.padding_side = "right"
+                tokenizer.split_special_tokens = True  # [SEP] in a passage is text
                 model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=getattr(torch, self.dtype))
             finally:
                 if shown:

@@ -99,7 +99,9 @@ class Ring:
     def power(self, base: Value, exponent: Value) -> Value:
         """Base to an exponent; an unknown of its own unless the exponent is an integer or a fraction like 1/2."""
         number = rational(exponent)
-        if number is None or number.denominator > 12:
+        if number is None:
+            return self._power_of_terms(base, exponent)
+        if number.denominator > 12:
             return self.unknown("power", self.name(base), self.name(exponent))
         if number.denominator > 1:
             return self.power(self.root(base, number.denominator), self.number(number.numerator))
@@ -116,6 +118,22 @@ class Ring:
                 square = self.multiply(square, square)
         return result if number >= 0 else self.divide(self.number(1), result)
 
+    def _power_of_terms(self, base: Value, exponent: Value) -> Value:
+        """b^(2x + 1) as b (b^x)^2: one unknown for each term of an exponent, to a whole power."""
+        if set(exponent.den) != {()} or not base.num:
+            return self.unknown("power", self.name(base), self.name(exponent))
+        result = self.number(1)
+        for monomial, coefficient in exponent.num.items():
+            factor = coefficient / exponent.den[()]
+            if monomial:
+                term = Value({monomial: Fraction(1, factor.denominator)}, {(): Fraction(1)})
+                unknown = self.unknown("power", self.name(base), self.name(term))
+                factor_power = self.power(unknown, self.number(factor.numerator))
+            else:
+                factor_power = self.power(base, self.number(factor))
+            result = self.multiply(result, factor_power)
+        return result
+
     def root(self, a: Value, degree: int) -> Value:
         """The real root of a rational number (i times one for even roots of degree 2 of negatives), else an unknown."""
         number = rational(a)
@@ -129,6 +147,20 @@ class Ring:
         if number < 0:
             return self.multiply(result, self.imaginary_unit()) if degree == 2 else self.negative(result)
         return result
+
+    def logarithm(self, a: Value, base: Value) -> Value | None:
+        """The logarithm of a rational number where it is a fraction with a small denominator; else ``None``."""
+        number, root = rational(a), rational(base)
+        if number is None or root is None or number <= 0 or root <= 0 or root == 1:
+            return None
+        if max(number.numerator, number.denominator, root.numerator, root.denominator) > MAX_RADICAND:
+            return None
+        for below in range(1, 7):
+            self.spend(50)
+            for above in range(-27 * below, 27 * below + 1):
+                if root**above == number**below:
+                    return self.number(Fraction(above, below))
+        return None
 
     def equal(self, a: Value, b: Value) -> bool:
         """Whether a and b are the same value."""

@@ -47,7 +47,7 @@ class _Comparison:
             return self.kinds.get(a.kind, self.parts)(a, b)
         if {a.kind, b.kind} == {"set", "list"}:
             return self.paired(a, b)
-        if self.region(a, b):
+        if self.region(a, b) or self.point(a, b):
             return True
         if "relation" in (a.kind, b.kind):
             x, y = _solved(a), _solved(b)
@@ -72,7 +72,7 @@ class _Comparison:
             rate, other = (a.value, b.value) if a.detail == "%" else (b.value, a.value)
             hundredfold = self.ring.multiply(rate, self.ring.number(100))
             return self.equal(rate, other) or (self.percent and self.equal(hundredfold, other))
-        if len(units) == 2 and "" not in units:
+        if len(units) == 2 and ("" not in units or any(unit.startswith("base") for unit in units)):
             return False
         return self.equal(a.value, b.value) or self.unit_as_letter(a, b) or self.unit_as_letter(b, a)
 
@@ -130,6 +130,20 @@ class _Comparison:
         if x is None or y is None or (x.name and y.name and x.name != y.name) or (x.answer, y.answer) == (a, b):
             return False
         return self.same(x.answer, y.answer)
+
+    def point(self, a: Answer, b: Answer) -> bool:
+        """Whether x = 1, y = 2 is said of the point (1, 2): coordinates in the order of the alphabet."""
+        if {a.kind, b.kind} != {"list", "tuple"}:
+            return False
+        listed, point = (a, b) if a.kind == "list" else (b, a)
+        names = [
+            part.parts[0].detail if part.kind == "relation" and part.detail == "=" else "" for part in listed.parts
+        ]
+        if listed.detail == "or" or point.detail != "()" or any(len(name) != 1 for name in names):
+            return False
+        values = [part.parts[1] for _, part in sorted(zip(names, listed.parts, strict=True), key=lambda pair: pair[0])]
+        same = len(set(names)) == len(values) == len(point.parts)
+        return same and all(map(self.same, values, point.parts))
 
     def choice(self, a: Answer, b: Answer) -> bool:
         """Choices by letter and, where both say it, by what is chosen; a choice and another answer by either."""

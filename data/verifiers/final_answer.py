@@ -19,10 +19,11 @@ from data.verifiers.algebra import Ring, TooLargeError, Undefined
 from data.verifiers.comparison import same
 from data.verifiers.latex import read
 from data.verifiers.responses import final_answer
-from data.verifiers.spelling import UnreadableError, cleaned
+from data.verifiers.spelling import UnreadableError, cleaned, tight
 
 __all__ = ["asks_for_percent", "correct", "equivalent", "final_answer"]
 
+_PUNCTUATION = re.compile(r"[\s.,;:?!'\"$*{}~_`()\[\]|\\-]")
 _ASKED = re.compile(
     r"\b(?:what(?:\s+[A-Za-z']+){0,6}?|how many|(?:as|in)(?:\s+an?)?|nearest(?:\s+whole)?)"
     r"\s+percent(?:age)?s?\b",
@@ -43,15 +44,23 @@ def equivalent(gold: str, given: str, *, percent: bool = False) -> bool:
         percent: the problem asks for a percentage, so that 28 and 28% are the same.
     """
     try:
-        spelt = cleaned(gold)
-        if not spelt or not (said := cleaned(given)):
-            return False
-        if spelt == said:
-            return True
-        ring = Ring()
+        spelt, said = cleaned(gold), cleaned(given)
+    except UnreadableError:
+        return False
+    if not (_says_something(spelt) and _says_something(said)):
+        return False
+    if tight(spelt) == tight(said):
+        return True
+    ring = Ring()
+    try:
         return same(read(gold, ring), read(given, ring), ring, percent=percent)
     except (UnreadableError, TooLargeError, Undefined, RecursionError):
         return False
+
+
+def _says_something(text: str) -> bool:
+    """Whether more than punctuation is left; the empty set is."""
+    return bool(_PUNCTUATION.sub("", text)) or text.replace(" ", "") == "\\{\\}"
 
 
 def correct(gold: str, response: str, *, percent: bool = False) -> bool:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from data.verifiers.algebra import Ring, Undefined, Value
 from data.verifiers.spelling import UnreadableError, cleaned
+from data.verifiers.splitting import closed_by_last, joined_thousands, split, without_commas
 from data.verifiers.terms import FUNCTIONS, MAX_DEPTH, value_of
 from data.verifiers.units import measured, spelled
 
@@ -20,22 +21,18 @@ MAX_PARTS = 32
 
 _TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
 _CONJUNCTION = re.compile(r"\\text\s?\{\s*,?\s*(and|or)\s*\}|(?<![a-zA-Z\\{])(and|or)(?![a-zA-Z}])", re.IGNORECASE)
-_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)", re.ASCII)
 _MIXED = re.compile(r"(-?)\s?(\d{1,20})\s(\d{1,20})\s?/\s?(\d{1,20})", re.ASCII)
-_BASE = re.compile(r"(\d{1,60})_\{?(\d{1,2})\}?", re.ASCII)
+_BASE = re.compile(r"(-?\d{1,60})_(?:\{(\d{1,2})\}|(\d{1,2}))", re.ASCII)
 _CHOICE = re.compile(r"\(?\s?([A-Za-z])\s?\)")
 _LABELLED = re.compile(r"(?:\\text\s?\{\s*)?(?:\(([A-J])\)|([A-J])[).:])(?:\s*\}\s*|\s+)([A-Za-z0-9$\\({-].*)")
 _WORDS = re.compile(r"[A-Za-z]{2,30}(?:[ '-][A-Za-z]{1,30}){0,12}")
 _PLAIN_WORDS = re.compile(r"[\w\s.,:;'\"!?()&/-]*")
-_MATRIX = re.compile(
-    r"(?:[(\[]\s?(?=\\begin\{(?:array|matrix|smallmatrix)\}.*[)\]]\Z))?"
-    r"\\begin\{([pbvBV]?matrix|smallmatrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1\}\s?[)\]]?"
-)
+_MATRIX = re.compile(r"\\begin\{([pbvBV]?matrix|smallmatrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1\}")
 _BUILDER = re.compile(r"[a-z]\s?(?:\\in[^|:]{1,40})?[|:](.+)")
 _INFINITE = re.compile(r"(?<![A-Za-z\\])(?:infinity|inf)(?![A-Za-z])", re.IGNORECASE)
 _PLAIN_UNION = re.compile(r"(?<=[)\]}])\s?U\s?(?=[(\[\\])")
 _NAME = re.compile(
-    r"[A-Za-z](?:_\{?\w{1,3}\}?)?'*(?:\s?\([\w, ]{1,12}\))?|\\(?!pi|infty|emptyset)[a-z]{2,7}(?:_\{?\w{1,3}\}?)?"
+    r"[A-Za-z](?:_\{?\w{1,3}\}?)?'*(?:\s?\([\w, ]{1,12}\))?|\\(?!pi|infty|emptyset|degree)[a-z]{2,7}(?:_\{?\w{1,3}\}?)?"
     r"|[A-Z]{2,4}|(?:m\s?)?\\angle\s?\{?[A-Z]{1,3}\}?|\|[A-Z]{2}\||\\overline\{[A-Z]{2}\}|\((?:\s?[a-z]\s?,){1,4}\s?[a-z]\s?\)"
 )
 _NAMED = re.compile(r"(?:\\text\s?\{\s*)?(?!not )[A-Za-z]{3,20}(?:[ '-][A-Za-z]{1,20}){0,8}(?:\s*\})?")
@@ -106,21 +103,24 @@ def _read(text: str, ring: Ring, depth: int) -> Answer:
     words = text.replace("\\and ", "and ")
     if spelled(words) is not None:
         return _number(words, ring)
-    text = _joined_thousands(text)
-    member = _split(text, ("\\in",))[0]
+    text = joined_thousands(text)
+    member = split(text, ("\\in",))[0]
     if len(member) == 2:
         return Answer("relation", "\\in", None, (_name(member[0], ring), _read(member[1], ring, depth + 1)))
-    listed, marks = _split(text, ("\\and", "\\or", ",", ";"))
+    listed, marks = split(text, ("\\and", "\\or", ",", ";"))
     if len(listed) > 1:
         return _list(text, listed, marks, ring, depth)
     if _WORDS.fullmatch(text) and text not in FUNCTIONS and text not in ("pi", "sqrt"):
         return _words(text, ring)
-    united, _ = _split(text, ("\\cup",))
+    united, _ = split(text, ("\\cup",))
     if len(united) > 1 and "=" not in united[0]:
-        return _several("union", "", united, ring, depth)
+        union = _several("union", "", united, ring, depth)
+        if all(part.kind == "set" for part in union.parts):
+            return Answer("set", "", None, tuple(member for part in union.parts for member in part.parts))
+        return union
     if "\\approx" in text:
         return _about(text, ring, depth)
-    sides, signs = _split(text, _SIGNS)
+    sides, signs = split(text, _SIGNS)
     if signs:
         return _chain(sides, signs, ring, depth)
     if text.count("\\pm") == 1:
@@ -223,15 +223,17 @@ def _container(text: str, ring: Ring, depth: int) -> Answer | None:
     if text.startswith("\\{") and text.endswith("\\}"):
         if builder := _BUILDER.fullmatch(text[2:-2].strip()):
             return _read(builder[1].strip(), ring, depth + 1)
-        return _several("set", "", [part for part in _split(text[2:-2], (",", ";"))[0] if part], ring, depth)
-    if text[0] == "{" and _closed_by_last(text):
-        parts = _split(text[1:-1], (",",))[0]
+        return _several("set", "", [part for part in split(text[2:-2], (",", ";"))[0] if part], ring, depth)
+    if text[0] == "{" and closed_by_last(text):
+        parts = split(text[1:-1], (",",))[0]
         return _several("set", "", parts, ring, depth) if len(parts) > 1 else _read(parts[0], ring, depth + 1)
-    if text[0] in _OPEN and text[-1] in _CLOSE and _closed_by_last(text):
-        parts = _split(text[1:-1], (",", ";"))[0]
+    if text[0] in _OPEN and text[-1] in _CLOSE and closed_by_last(text):
+        parts = split(text[1:-1], (",", ";"))[0]
+        if text[1:].lstrip().startswith(("\\begin{array}", "\\begin{matrix}", "\\begin{smallmatrix}")):
+            return _container(text[1:-1].strip(), ring, depth)
         if len(parts) > 1:
             return _several("tuple", text[0] + text[-1], parts, ring, depth)
-    ratio = _split(text, (":",))[0]
+    ratio = split(text, (":",))[0]
     if len(ratio) > 1:
         return _several("ratio", "", ratio, ring, depth)
     return None
@@ -255,8 +257,8 @@ def _part(text: str, ring: Ring, depth: int) -> Answer:
 def _number(text: str, ring: Ring) -> Answer:
     """An expression with a unit, which may be "", or "%" for a value that was divided by 100."""
     if based := _BASE.fullmatch(text):
-        return Answer("number", f"base {based[2]}", ring.number(int(based[1])))
-    text, unit, factor = measured(text if "(" in text else _THOUSANDS.sub(_without_commas, text))
+        return Answer("number", f"base {based[2] or based[3]}", ring.number(int(based[1])))
+    text, unit, factor = measured(text if "(" in text else without_commas(text))
     if mixed := _MIXED.fullmatch(text):
         part = Fraction(int(mixed[3]), int(mixed[4]) or 1)
         if part >= 1 or not int(mixed[4]):
@@ -265,54 +267,3 @@ def _number(text: str, ring: Ring) -> Answer:
     else:
         value = value_of(text, ring)
     return Answer("number", unit, ring.multiply(value, ring.number(factor)) if factor != 1 else value)
-
-
-def _joined_thousands(text: str) -> str:
-    """A text with the commas of 1,234 taken out where they stand in no bracket."""
-    if "," not in text:
-        return text
-    depths, depth = [], 0
-    for character in text:
-        depth += (character in "([{") - (character in ")]}")
-        depths.append(depth)
-    return _THOUSANDS.sub(lambda found: found[0] if depths[found.start()] else _without_commas(found), text)
-
-
-def _without_commas(found: re.Match[str]) -> str:
-    return found[0].replace(",", "")
-
-
-def _closed_by_last(text: str) -> bool:
-    """Whether the first bracket is closed by the last character."""
-    depth = 0
-    for place, character in enumerate(text):
-        depth += (character in "([{") - (character in ")]}")
-        if depth == 0:
-            return place == len(text) - 1
-    return False
-
-
-def _split(text: str, marks: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Parts between marks that stand in no bracket, and the marks."""
-    parts: list[str] = []
-    found: list[str] = []
-    depth = start = place = 0
-    while place < len(text):
-        character = text[place]
-        if character in "([{":
-            depth += 1
-        elif character in ")]}":
-            depth -= 1
-        elif text.startswith("\\begin", place):
-            depth += 1
-        elif text.startswith("\\end", place):
-            depth -= 1
-        mark = next((mark for mark in marks if depth == 0 and text.startswith(mark, place)), None)
-        if mark and not (mark[0] == "\\" and text[place + len(mark) : place + len(mark) + 1].isalpha()):
-            parts.append(text[start:place].strip())
-            found.append(mark)
-            place += len(mark)
-            start = place
-            continue
-        place += 1
-    return [*parts, text[start:].strip()], found

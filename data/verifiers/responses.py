@@ -9,15 +9,15 @@ MAX_RESPONSE = 100_000
 
 _TAIL = 2_000
 _HASHES = "####"
+_BOXES = ("\\boxed", "\\fbox", "\\framebox")
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s?(?:\{|(?=[\dA-Za-z\\-]))")
 _BARE_BOX = re.compile(r"[^\s$]{1,40}")
-_BETWEEN = re.compile(
-    r"[\s$]{0,6}(?:,|and|or|,\s?and|,\s?or|\\text\{\s?,?\s?(?:and|or)\s?\})[\s$]{0,6}(?:[A-Za-z]\s?=\s?)?"
-)
 _THOUGHT = "</think>"
 _SAID = re.compile(
-    r"\banswers?\b(?:[^\n.:=]{0,60}?\b(?:is|are|was|were|equals|must be|would be|will be|should be)\b)?"
-    r"(?:[*_#`\s]{0,6}[:=]|[*_#`]{0,4}[ \t]*(?=\n)|(?<=is)|(?<=are)|(?<=was)|(?<=were)|(?<=equals)|(?<=\bbe))",
+    r"(?<![A-Za-z])answers?(?![A-Za-z])"
+    r"(?:[^\n.:=]{0,60}?\b(?:is|are|was|were|equals|must be|would be|will be|should be)\b)?"
+    r"(?:[*_#`\s]{0,6}[:=]|\s[-\u2013\u2014](?=\s)|[*_#`]{0,4}[ \t]*(?=\n)"
+    r"|(?<=is)|(?<=are)|(?<=was)|(?<=were)|(?<=equals)|(?<=\bbe))",
     re.IGNORECASE,
 )
 _CHOSEN = re.compile(r"\b(?:correct|right|best) (?:option|choice) is\b:?", re.IGNORECASE)
@@ -34,16 +34,16 @@ _WORD = re.compile(r"(?<![\\A-Za-z])(?!sqrt|pi(?![a-z])|sin|cos|tan|log|ln)[A-Za
 def final_answer(response: str) -> str | None:
     """The final answer of a response, or ``None``.
 
-    Taken in this order: the last ``\\boxed{...}``, with those that it is joined to by "and", "or" or a comma; what
-    follows the last ``####``, unless that is a heading; what follows the last "answer is" or "answer:" of the last
-    2,000 characters; a response of one line that is nothing but an answer. There is no falling back on the last number.
-    What stands before ``</think>`` is no answer.
+    Taken in this order: the last ``\\boxed{...}``, alone, as the golds of MATH are; what follows the last ``####``,
+    unless that is a heading; what follows the last "answer is" or "answer:" of the last 2,000 characters; a response of
+    one line that is nothing but an answer. There is no falling back on the last number. What stands before ``</think>``
+    is no answer.
     """
     if len(response) > MAX_RESPONSE:
         return None
     response = response.rpartition(_THOUGHT)[2]
-    if _last_box(response) >= 0:
-        return _boxed(response)
+    if (place := max(map(response.rfind, _BOXES))) >= 0:
+        return _boxed(response, place)
     heading = ""
     if _HASHES in response:
         heading = response.rpartition(_HASHES)[2].strip().partition("\n")[0].strip()
@@ -52,43 +52,20 @@ def final_answer(response: str) -> str | None:
     return _said(response[-_TAIL:]) or heading or _alone(response) or None
 
 
-def _last_box(text: str) -> int:
-    return max(text.rfind(command) for command in ("\\boxed", "\\fbox", "\\framebox"))
-
-
-def _boxed(response: str) -> str | None:
-    """The last box, joined with those right before it: "\\boxed{1} and \\boxed{2}" is "1 and 2"."""
-    found: list[str] = []
-    while (place := _last_box(response)) >= 0 and len(found) < 8:
-        opened = _BOX.match(response, place)
-        if not opened:
-            break
-        inside, after = _braced(response, opened.end()) if opened[0].endswith("{") else _bare(response, opened.end())
-        if inside is None:
-            break
-        if found:
-            joint = _BETWEEN.fullmatch(response[after:])
-            if not joint:
-                break
-            found.insert(0, " or " if "or" in joint[0] else " and " if "and" in joint[0] else ", ")
-        found.insert(0, inside)
-        response = response[:place]
-    return "".join(found) or None
-
-
-def _bare(text: str, start: int) -> tuple[str | None, int]:
-    found = _BARE_BOX.match(text, start)
-    return (found[0].rstrip(".,"), found.end()) if found else (None, start)
-
-
-def _braced(text: str, start: int) -> tuple[str | None, int]:
-    """What stands before the brace that closes one opened just before ``start``; ``None`` if it is not closed soon."""
+def _boxed(text: str, place: int) -> str | None:
+    """What stands in the box at a place: up to the brace that closes it, or one word where it has none."""
+    opened = _BOX.match(text, place)
+    if not opened:
+        return None
+    if not opened[0].endswith("{"):
+        bare = _BARE_BOX.match(text, opened.end())
+        return bare[0].rstrip(".,") or None if bare else None
     depth = 1
-    for place in range(start, min(len(text), start + _TAIL)):
-        depth += (text[place] == "{") - (text[place] == "}")
+    for end in range(opened.end(), min(len(text), opened.end() + _TAIL)):
+        depth += (text[end] == "{") - (text[end] == "}")
         if depth == 0:
-            return text[start:place].strip() or None, place + 1
-    return None, start
+            return text[opened.end() : end].strip() or None
+    return None
 
 
 def _said(tail: str) -> str:

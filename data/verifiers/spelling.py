@@ -44,6 +44,7 @@ _CHARACTERS = {
     **dict.fromkeys("\u201c\u201d", '"'),
     **dict.fromkeys("\u00a0\u2007\u2009\u200a\u202f", "\\,"),
     **dict.fromkeys("\u200b\u200e\u200f\u2060\ufeff", ""),
+    "\uff1c": "<", "\uff1e": ">", "\uff1d": "=",
     "\u2260": "\\neq ", "\u221e": "\\infty ", "\u03c0": "\\pi ", "\u221a": "\\sqrt ", "\u222a": "\\cup ",
     "\u2229": "\\cap ", "\u2208": "\\in ", "\u2205": "\\emptyset ", "\u00b1": "\\pm ", "\u03b8": "\\theta ",
     "\u211d": "\\mathbb{R}", "\u2026": "\\dots ", "\uff0c": ",", "\u2220": "\\angle ", "\u03b1": "\\alpha ",
@@ -59,19 +60,23 @@ _PARTS = {
 _TRANSLATED = str.maketrans(
     _CHARACTERS | {sign: "\\frac{{{}}}{{{}}}".format(*part.split("/")) for sign, part in _PARTS.items()}
 )
+_TAG = re.compile(r"</?(?:b|strong|i|em|u|p|span)>", re.IGNORECASE)
+_SPOKEN_FRACTION = re.compile(r"(-?\d{1,20}) over (\d{1,20})")
 _RAISED_RUN = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+")
 _COMMAND = re.compile(r"\\(not\s?=|[A-Za-z]+)")
 _SIGNS = (
-    ("<=", "\\le "), (">=", "\\ge "), ("!=", "\\neq "), ("==", "="), ("{,}", ","), ("\\!", ""), ("~", " "),
-    ("\\textdollar", "\\$"), ("\\(", ""), ("\\)", ""), ("\\[", ""), ("\\]", ""), ("\\text {", "\\text{"), ("\\'", "'"),
+    ("<=", "\\le "), ("=<", "\\le "), (">=", "\\ge "), ("!=", "\\neq "), ("==", "="), ("{,}", ","), ("\\!", ""),
+    ("~", " "), ("\\textdollar", "\\$"), ("\\(", ""), ("\\)", ""), ("\\[", ""), ("\\]", ""), ("\\text {", "\\text{"),
+    ("\\'", "'"),
 )  # fmt: skip
 _DIGIT_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:\\[,;:]\d{3})+(?!\d)")
+_SQUEEZED = re.compile(r"(?<=\d)(?:,|\{,\})\s?\\!\s?(?=\d{3}(?!\d))")
 _THIN = re.compile(r"\\[,;:]")
 _DEGREE = re.compile(r"\^\s?(?:\{\s?\\(?:circ|degree)\s?\}|\\(?:circ|degree)(?![a-z]))")
 # A dash between two numbers is a range: only one that nothing stands before is a minus.
 _DASH = re.compile("(^|[(\\[{,=<>^*/+:;]\\s?|\\$\\s?|(?:and|or) )[\u2012-\u2015]\\s?(?=[\\w.\\\\(])")
 _ROOT = re.compile("(?:\u221a|(?<![A-Za-z\\\\])sqrt)\\s?(\\d+(?:\\.\\d+)?)")
-_SPACE = re.compile(r"\\[,;: ]|\\phantom\{[^{}]*\}|\\[hv]space\{[^{}]*\}")
+_SPACE = re.compile(r"\\[,;: ]|\\phantom\s?(?:\{[^{}]*\}|-(?=\d))|\\[hv]space\{[^{}]*\}")
 _OVER = re.compile(r"\{([^{}]{1,80})\\over(?![a-z])([^{}]{1,80})\}")
 # As pandoc has it: no space inside the dollars, no digit behind them. "$5 and $6" are prices.
 _INLINE = re.compile(r"(?<![\\$])\$(?![\s$])((?:[^$\n]|(?<=\\)\$){1,300}?)(?<![\s\\])\$(?![\d$])")
@@ -80,10 +85,11 @@ _PAIRS = (
     ("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("__", "__"), ("*", "*"), ("`", "`"),
     ('"', '"'), ("'", "'"), ("\u201c", "\u201d"),
 )  # fmt: skip
+_LOOSE = re.compile(r"(?<![\w},.])\s+|\s+(?![\w\\,.])")
 _WHOLE = re.compile(r"\\(?:f?boxed|fbox|text|mathrm|mathbf|textbf|mbox|displaystyle)\s?\{")
 _LEAD = re.compile(
-    r"(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+)?(?:(?:final|correct|right)\s+)?answer\s*(?:is|:|=)\s*:?\s*"
-    r"|(?:\\approx|\\simeq|\\sim)\s*|(?:approximately|approx\.?|about|roughly|exactly)\s+",
+    r"(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+)?(?:(?:final|correct|right)\s+)?answer\s*(?:is|:|=)\s*:?\s*|=\s*"
+    r"|(?:option|choice)\s+(?=\(?[A-J]\b)|(?:\\approx|\\simeq|\\sim)\s*|(?:approximately|approx\.?|about|roughly|exactly)\s+",
     re.IGNORECASE,
 )
 
@@ -100,20 +106,27 @@ def cleaned(text: str) -> str:
     """
     if len(text) > MAX_LENGTH:
         raise UnreadableError(f"an answer has at most {MAX_LENGTH} characters, got {len(text)}")
-    text = _unwrapped(text)
+    text = _unwrapped(_TAG.sub("", text))
     text = _EMPHASIS.sub(r"\2", _INLINE.sub(r" \1 ", text))
     text = _RAISED_RUN.sub(lambda found: "^{" + found[0].translate(_RAISED) + "}", _ROOT.sub(r"\\sqrt{\1}", text))
     text = _DASH.sub(r"\1-", text).translate(_TRANSLATED)
-    text = text.replace("\\\\", "\\newrow ")
+    text = _SQUEEZED.sub("", text).replace("\\\\", "\\newrow ")
     text = _COMMAND.sub(_command, text)
     for spelling, ours in _SIGNS:
         text = text.replace(spelling, ours)
     text = _DEGREE.sub(r"\\degree ", text)
     text = _DIGIT_GROUPS.sub(lambda found: _THIN.sub("", found[0]), text)
     text = _SPACE.sub(" ", text)
+    if len(text) > 2 * MAX_LENGTH:
+        raise UnreadableError("an answer of signs that are long in LaTeX")
     for _ in range(3):
         text = _OVER.sub(r"{\\frac{\1}{\2}}", text)
-    return _unwrapped(" ".join(text.split()))
+    return _unwrapped(_SPOKEN_FRACTION.sub(r"\1/\2", " ".join(text.split())))
+
+
+def tight(text: str) -> str:
+    """A cleaned answer without the spaces that separate nothing; those at points, commas, words and numbers stay."""
+    return _LOOSE.sub("", text)
 
 
 def _command(found: re.Match[str]) -> str:

@@ -129,9 +129,9 @@ class _Reader:
 
     def factor(self, depth: int) -> Value:
         value = self.base(depth)
-        while self.peek() == "!":
-            self.take()
-            value = self.factorial(value)
+        while self.peek() in ("!", "\\degree"):
+            degrees = self.take() == "\\degree"
+            value = self.ring.multiply(value, self.ring.unknown("degree")) if degrees else self.factorial(value)
         if self.peek() == "^":
             self.take()
             value = self.ring.power(value, self.group(depth))
@@ -245,17 +245,20 @@ class _Reader:
         return self.ring.root(inside, int(degree))
 
     def function(self, name: str, depth: int) -> Value:
-        subscript: int | None = None
+        subscript: Value | None = None
         power: Value | None = None
         if self.peek() == "_":
             self.take()
-            subscript = self.ring.name(self.group(depth))
+            subscript = self.argument(depth)
         if self.peek() == "^":
             self.take()
             power = self.group(depth)
             if name in _HAVE_INVERSES and rational(power) == -1:  # the inverse function, not 1 / sin
                 name, power = _INVERSE.get(name, f"arc{name}"), None
-        value = self.ring.unknown("function", name, subscript, self.ring.name(self.factor(depth + 1)))
+        argument = self.factor(depth + 1)
+        known = self.ring.logarithm(argument, subscript) if name == "log" and subscript is not None else None
+        index = None if subscript is None else self.ring.name(subscript)
+        value = known or self.ring.unknown("function", name, index, self.ring.name(argument))
         return value if power is None else self.ring.power(value, power)
 
     def letters(self, token: str, depth: int) -> Value:

@@ -18,19 +18,19 @@ micron micrometer micrometre|nm nanometer nanometre
 mg milligram|kg kgs kilo kilogram|gram gm gms|tonne|ton|lb lbs pound|oz ounce|ml milliliter millilitre|liter litre
 gallon gal gals|quart qt|pint|cup|tablespoon tbsp|teaspoon tsp|floz|bushel|cl centiliter|cc
 second sec secs|minute min mins|hour hr hrs|day|week|month|year yr yrs|decade|century centuries|ms millisecond
-am|pm|degree|degreec|degreef|radian rad rads|kelvin|newton|joule|kj kilojoule|watt|kw kilowatt|volt|amp ampere|ohm
+am|pm|degree deg|degreec|degreef|radian rad rads|kelvin|newton|joule|kj kilojoule|watt|kw kilowatt|volt|amp ampere|ohm
 hz hertz|khz|mhz|ghz|pascal pa|kpa|atm|mol mole|calorie cal|kcal|byte|bit|kb|mb|gb|rpm|unit
 dollar usd|cent|euro eur|gbp|yen jpy|rupee inr|peso|yuan rmb
 """
 _COUNTED = """
 acorn adult animal answer ant app apple arrangement baby bag ball balloon banana band bar basket bead bean bear bed
 berry bike bird biscuit block boat book bottle bowl box boy bracelet brick brownie bus bush button cake calf camper
-can candle candy cap car card carrot cat chair chicken child chip chocolate choice class clown coin color
-cookie combination container cow cracker crate crayon cupcake customer diagonal digit dish divisor dog doll donut
-doughnut dress drink duck edge egg element email employee envelope episode eraser face factor family fish flavor floor
-flower follower friend frog fruit game gift girl glass goal goat group guest handshake hen home horse house integer
-item jar jellybean job kid kind kitten lamp lap leaf leg lemon letter log lollipop loop machine man marble match
-meal member message mouse movie muffin mushroom nail necklace night nut object onion option orange orchid order outfit
+can candle candy cap car card carrot cat chair chicken child chip chocolate choice class clown coin color cookie
+combination container cow cracker crate crayon cupcake customer diagonal digit dish divisor dog doll donut doughnut
+dress drink duck edge egg element email employee envelope episode eraser face factor family fish flavor floor flower
+follower friend frog fruit game gift girl glass goal goat group guest handshake hen home horse house integer item jar
+jellybean job kid kind kitten lamp lap leaf leg lemon letter log lollipop loop machine man marble match meal member
+message mouse movie muffin multiple mushroom nail necklace night nut object onion option orange orchid order outfit
 oyster pack package packet page pancake parent part participant party passenger path patient pea peach peanut pear
 pebble pen pencil people pepper permutation person pet phone photo picture pie piece pig pill pizza place plane plant
 plate player plum point possibility post poster potato present prime problem pupil question rabbit rectangle ride ring
@@ -50,7 +50,9 @@ _SINGLE = {"m": "meter", "g": "gram", "s": "second", "h": "hour", "L": "liter", 
 SYMBOLS = {name: letter for letter, name in _SINGLE.items() if letter != "L"}
 """The single letters that stand for a unit, by its canonical name: in plain text they may be variables."""
 
-_SIGNS = {"\\$": "dollar", "$": "dollar", "\u20ac": "euro", "\u00a3": "gbp", "\u00a5": "yen", "\u20b9": "rupee"}
+_SIGNS = {"\\$": "dollar", "$": "dollar"} | dict(
+    zip("\u20ac\u00a3\u00a5\u20b9\u00a2", ("euro", "gbp", "yen", "rupee", "cent"), strict=True)
+)
 
 
 def _table() -> dict[str, str]:
@@ -71,6 +73,7 @@ UNITS = _table() | _RATES
 
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _RAISED = {"squared": 2, "cubed": 3}
+_MODIFIERS = frozenset({"different", "distinct", "possible", "right", "additional"})
 _TAILS = frozenset({"old", "long", "tall", "high", "wide", "deep", "total"})
 _SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 _UP_TO_19 = (
@@ -87,9 +90,11 @@ _NUMBER_WORDS = _COUNTS.keys() | _TENS.keys() | _PARTS.keys() | _SCALES.keys()
 _PERCENT = re.compile(r"(?:\\?%|(?<![A-Za-z])(?:percent|per cent|percentage points?|pct\.?))\Z", re.IGNORECASE)
 _OF = re.compile(r"(?<=[A-Za-z%}]) of (?:the |a |an |his |her |their |all )?([A-Za-z][A-Za-z ]{0,40})\Z")
 _PREFIX = re.compile(r"([+-]?)\s*(?:USD?\s?)?(\\?\$|[\u20ac\u00a3\u00a5\u20b9])\s*([+-]?)\s*(?=[\d.\\({])")
+_SUFFIX = re.compile(r"(.*\d)\s?(\\?\$|[\u20ac\u00a3\u00a5\u20b9\u00a2])")
 _TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
 _WORD_OR_SIGN = re.compile(r"[A-Za-z]+|\^\s?\{?\s?(-?\d)\s?\}?|\d|[/*]|\\degree|\S")
 _START = re.compile(r"\\text\s?\{|\\degree|(?<![A-Za-z\\{])[A-Za-z]+")
+_ANGLE_OF = re.compile(r"(?:sin|cos|tan|cot|sec|csc)[^a-z]")
 _BEFORE = re.compile(r"[\d)}\]|!]\Z|\\[a-z]+\Z")
 _SCALED = re.compile(rf"(.*?[\d}}).])\s?({'|'.join(_SCALES)})", re.IGNORECASE)
 _RATE = re.compile(r"(.*?[\d).}])\s?(?:/|per )\s?([A-Za-z ]{1,30})")
@@ -117,6 +122,8 @@ def measured(text: str) -> Measured:
     bare = _TEXT.sub(r" \1", text).rstrip() if text.endswith("}") else text
     if prefix := _PREFIX.match(text):
         text, unit = _priced(f"{prefix[1] or prefix[3]}{text[prefix.end() :]}", _SIGNS[prefix[2]])
+    elif suffix := _SUFFIX.fullmatch(text):
+        text, unit = suffix[1], _SIGNS[suffix[2]]
     elif percent := _PERCENT.search(bare):
         text, unit, factor = bare[: percent.start()].rstrip(), "%", Fraction(1, 100)
     else:
@@ -150,9 +157,9 @@ def spelled(text: str) -> Fraction | None:
         return None
     negative = words[0] in ("minus", "negative")
     words, factor = words[negative:], 1
-    while words and words[-1] in _SCALES.keys() - {"hundred"}:
+    while words and words[-1] in _SCALES and (words[-1] == "dozen" or _PARTS.keys() & set(words)):
         factor *= _SCALES[words.pop()]
-    if factor > 1 and words and words[-1] in ("a", "an"):  # a million, half a million
+    if factor > 1 and words and words[-1] in ("a", "an"):  # a dozen, half a million
         words.pop()
     value = _parts(words) if words else Fraction(1)
     return None if value is None else value * factor * (-1 if negative else 1)
@@ -166,7 +173,7 @@ def _parts(words: list[str]) -> Fraction | None:
     if not words:
         return part if part == Fraction(1, 2) else None
     whole: Fraction | None = Fraction(0)
-    if "and" in words and "hundred" not in words:
+    if "and" in words and not _SCALES.keys() & set(words):
         place = words.index("and")
         whole, words = _count(words[:place]), words[place + 1 :]
     several = Fraction(1) if words == ["a"] else _count(words)
@@ -174,18 +181,21 @@ def _parts(words: list[str]) -> Fraction | None:
 
 
 def _count(words: list[str]) -> Fraction | None:
-    """A count below 10,000 in words, or one literal number."""
+    """A count in words, or one literal number: "one thousand two hundred and five", "2.5"."""
     if len(words) == 1 and _LITERAL.fullmatch(words[0]):
         return Fraction(words[0].replace(",", ""))
-    if "hundred" not in words:
+    largest = max((word for word in words if word in _SCALES), key=lambda word: _SCALES[word], default="")
+    if not largest or largest == "dozen":
         value = _small(words)
         return None if value is None else Fraction(value)
-    place = words.index("hundred")
+    place = words.index(largest)
     rest = words[place + 1 :]
     rest = rest[1:] if rest[:1] == ["and"] and len(rest) > 1 else rest
-    several = 1 if words[:place] in ([], ["a"]) else _small(words[:place])
-    more = _small(rest) if rest else 0
-    return None if several is None or more is None else Fraction(100 * several + more)
+    several = Fraction(1) if words[:place] in ([], ["a"], ["an"]) else _count(words[:place])
+    more = _count(rest) if rest else Fraction(0)
+    if several is None or more is None or not more < _SCALES[largest]:
+        return None
+    return several * _SCALES[largest] + more
 
 
 def _small(words: list[str]) -> int | None:
@@ -207,6 +217,8 @@ def _split_unit(text: str) -> tuple[str, str]:
     for start in list(_START.finditer(text))[:16]:
         before = text[: start.start()].rstrip(" -")
         spaced = before != text[: start.start()] or start[0].startswith("\\")
+        if _ANGLE_OF.search(before):
+            break  # the degrees are those of the angle
         if before and (_BEFORE.search(before) or (spaced and spelled(before) is not None)):
             unit = unit_of(text[start.start() :], marked=start[0].startswith("\\"))
             if unit and (spaced or len(start[0]) > 1):  # 5cm is a length, 5m a product
@@ -223,7 +235,8 @@ def unit_of(text: str, *, marked: bool) -> str:
     """
     text = re.sub(r"\b([ap])\.\s?m\b\.?", r"\1m", _TEXT.sub(r" \1 ", text))
     text = text.replace("light-year", "lightyear").replace("light year", "lightyear")
-    text = re.sub(r"fl(?:uid|\.)? (?:ounces?|oz)", "floz", text).replace(".", " ").replace("-", " ")
+    text = re.sub(r"fl(?:uid|\.)? (?:ounces?|oz)", "floz", text).replace(".", " ")
+    text = re.sub(r"(?<=[A-Za-z])-(?=[A-Za-z])", " ", text)
     above: list[str] = []
     below: list[str] = []
     side, power, pending = above, 0, False
@@ -234,14 +247,14 @@ def unit_of(text: str, *, marked: bool) -> str:
             power, pending = _POWERS[word], True
         elif word[0] == "^" or word.isdigit() or word in _RAISED:
             raised = int(token[1] or 0) if word[0] == "^" else _RAISED.get(word) or int(word)
-            if not side or pending or raised not in (1, 2, 3) or side[-1][-1].isdigit():
+            if not side or pending or raised not in (2, 3) or side[-1][-1].isdigit() or side[-1].startswith("degree"):
                 return ""
-            side[-1] += str(raised) if raised > 1 else ""
+            side[-1] += str(raised)
         elif word in ("/", "*", "per"):
             if not above or pending:
                 return ""
             side, pending = (side if word == "*" else below), True
-        elif word in _TAILS and above and not pending:
+        elif (word in _TAILS and above and not pending) or (word in _MODIFIERS and not side):
             continue
         elif word in ("celsius", "fahrenheit", "c", "f") and side[-1:] == ["degree"]:
             side[-1] = f"degree{word[0]}"

@@ -67,10 +67,7 @@ class ChatFormat:
                 f"{tokenizer.name_or_path or 'this tokenizer'} has none: set it to '{PLAIN}' for prompts as they are, "
                 "or to the text around them"
             )
-        if wrapper is not None:
-            check_wrapper(wrapper)
-            if system is not None:
-                raise ValueError("model.system goes with a chat template: write it into model.prompt_wrapper")
+        check_wrapper(wrapper, system)
         self.tokenizer = tokenizer
         self.prompt_limit = prompt_limit
         self.speaks = wrapper != PLAIN
@@ -129,6 +126,9 @@ class ChatFormat:
                 "give weights whose tokenizer the transformers library reads as it stands"
             )
 
+    def __deepcopy__(self, memo: Any) -> ChatFormat:
+        return self  # nothing in it changes: a copied model shares it
+
     @property
     def identity(self) -> str:
         """Digest of all that decides which ids a text becomes."""
@@ -150,7 +150,7 @@ class ChatFormat:
         return found
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of a prompt, those of the format included, however long it is."""
+        """See ``Codec``; those of the format are counted too."""
         return len(self._prompts([text])[0])
 
     def response_ids(self, texts: Sequence[str]) -> list[list[int]]:
@@ -193,8 +193,9 @@ class ChatFormat:
 
     def spelt(self, response: str) -> str:
         """The text of ``response_ids`` without its end: what a source's tokens must spell."""
-        written = self._response(response)
-        return self._pieces.spelling(written[: -len(self._closing)] if self._ending else written)
+        head = self._pieces.spelling(self._before_response)
+        whole = self._pieces.spelling(self._before_response + self._response(response)).removeprefix(head)
+        return whole.removesuffix(self._pieces.spelling(self._closing)) if self._ending else whole
 
     def pieces(self, ids: Sequence[int]) -> list[bytes]:
         """Bytes of every id. ``ValueError`` for a tokenizer whose pieces do not spell its texts."""
@@ -255,8 +256,13 @@ class ChatFormat:
         return rendered
 
 
-def check_wrapper(wrapper: str) -> None:
-    """``ValueError`` for a text that does not hold {prompt} once and, if at all, {response} once behind it."""
+def check_wrapper(wrapper: str | None, system: str | None) -> None:
+    """``ValueError`` for a text that does not hold {prompt} once and, if at all, {response} once behind it, or for a
+    system message beside it."""
+    if wrapper is None:
+        return
+    if system is not None:
+        raise ValueError("model.system goes with a chat template: write it into model.prompt_wrapper")
     prompts, responses = wrapper.count("{prompt}"), wrapper.count("{response}")
     if prompts != 1 or responses > 1 or (responses and wrapper.index("{response}") < wrapper.index("{prompt}")):
         raise ValueError(

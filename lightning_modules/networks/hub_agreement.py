@@ -20,6 +20,9 @@ from lightning_modules.networks.language_model import LanguageModel
 from lightning_modules.networks.token_batch import Ids, packed_batch, padded_batch, shared_prompt_batch
 from lightning_modules.networks.transformer_answerer import TransformerAnswerer
 
+PLUMBING = ("check_agreement", "check_answers")
+"""What here can change no result: it refuses."""
+
 TOLERANCE = 1e-3
 """Largest difference of a token's log-probability, in nats, of weights that are kept in 32 bits."""
 

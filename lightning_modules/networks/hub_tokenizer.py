@@ -20,7 +20,7 @@ _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _MARK, _VEIL = "\u283f\u28fe\u283f", "\u283f\u28f7\u283f"
 """Braille that opens a mark (a control token) and a veil (a text that only looks like one); two characters follow."""
 RESERVED = "\u283f\u283e"
-"""Opens what a format may use in place of a text."""
+"""Opens what stands in place of a text while a format is looked at."""
 _ANCHORS = ("\n", "a", ".")
 
 
@@ -61,6 +61,11 @@ class HubTokenizer:
         control = _control(backend, copy["added_tokens"], tokenizer.all_special_tokens, literals)
         self._codes = {text: chr(0x2801 + at // 255) + chr(0x2801 + at % 255) for at, text in enumerate(control)}
         self._spelling = {code: text for text, code in self._codes.items()}
+        added = copy["added_tokens"]
+        self._eats_before, self._eats_behind = (
+            {self._codes[token["content"]] for token in added if token[side] and token["content"] in self._codes}
+            for side in ("lstrip", "rstrip")
+        )
         self._looks = re.compile("|".join(map(re.escape, sorted(control, key=len, reverse=True))) or "(?!)")
         _rename(copy, {text: _MARK + code for text, code in self._codes.items()})
         self._plain = Tokenizer.from_str(json.dumps(copy))
@@ -99,7 +104,9 @@ class HubTokenizer:
         return re.sub(f"{_VEIL}(..)", lambda found: self._spelling[found[1]], marked)
 
     def spelling(self, written: str) -> str:
-        """What ``written`` gave, with control tokens as they are spelt."""
+        """What ``written`` gave, with control tokens as they are spelt and without white space that they swallow."""
+        written = re.sub(f"\\s+(?={_MARK}(..))", lambda one: "" if one[1] in self._eats_before else one[0], written)
+        written = re.sub(f"({_MARK}(..))\\s+", lambda one: one[1] if one[2] in self._eats_behind else one[0], written)
         return re.sub(f"{_MARK}(..)", lambda found: self._spelling[found[1]], written)
 
     def ids(self, written: Sequence[str]) -> list[list[int]]:

@@ -34,6 +34,10 @@ class Codec(Protocol):
         """Ids of prompts, with whatever a model wants around them; never empty."""
         ...
 
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a prompt, however long it is."""
+        ...
+
     def response_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of responses, each closed by the end token."""
         ...
@@ -72,6 +76,10 @@ class WorldCodec:
     def response_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """See ``Codec``."""
         return [[*self.vocabulary.encode(text), self.end] for text in texts]
+
+    def count_tokens(self, text: str) -> int:
+        """See ``Codec``."""
+        return len(self.prompt_ids([text])[0])
 
     def further_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """See ``Codec``: nothing opens them."""
@@ -206,5 +214,5 @@ def build_language_model(model: LanguageModelConfig, data: Any, *, seed: int, tr
         built = model.build_language_model(getattr(data, "vocabulary", None))
     if trained:
         keep_trained_in_32_bits(built)
-    data.count_tokens = lambda text: len(built.codec.prompt_ids([text])[0])
+    data.count_tokens = built.codec.count_tokens
     return built

@@ -68,7 +68,8 @@ class MarkedEncoder(nn.Module):
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of every text."""
-        rows: list[list[int]] = self.tokenizer(list(texts), verbose=False)["input_ids"]
+        # [SEP] in a sentence is text; the tags are added tokens, no special ones.
+        rows: list[list[int]] = self.tokenizer(list(texts), split_special_tokens=True, verbose=False)["input_ids"]
         return rows
 
     def remember(self, texts: Sequence[str], stages: Any, progress: Progress | None = None) -> None:

@@ -119,8 +119,7 @@ class Pretrained:
             raise ValueError("model.tokenizer must be given where model.weights is null: random weights bring none")
         if prompt_limit < 1:
             raise ValueError(f"model.prompt_limit must be at least 1 token, got {prompt_limit}")
-        if prompt_wrapper is not None:
-            check_wrapper(prompt_wrapper)
+        check_wrapper(prompt_wrapper, system)
         if quantisation not in (None, "nf4"):
             raise ValueError(f"model.quantisation must be nf4 or null, got {quantisation!r}")
         if quantisation and (weights is None or lora is None):

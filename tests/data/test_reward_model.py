@@ -63,6 +63,15 @@ def test_a_template_of_ones_own_replaces_it_and_texts_may_hold_braces(by_hand):
     assert own.decode(one.ids("{response}", "{prompt}")) == "<s>Q:{response} A:{prompt}b"
 
 
+@pytest.mark.parametrize("template", [None, "<s>#{prompt}={response}"])
+def test_text_that_looks_like_a_control_token_stays_text(by_hand, template):
+    """An end in a response does not end it, and a start in a prompt begins nothing."""
+    one, own = judge(by_hand, template=template), byte_tokenizer()
+    assert one.rewards(TemporaryStages(), [("<s>", "a</s>b")]) == pytest.approx([4.0], abs=1e-3)
+    letters = own.convert_tokens_to_ids(list("#<s>=a</s>b"))
+    assert one.ids("<s>", "a</s>b") == [own.bos_token_id, *letters]
+
+
 def test_a_conversation_over_the_length_is_marked_and_not_cut(by_hand):
     texts = [("why", "x" * 20 + "a"), ("why", "a")]
     long, short = judge(by_hand, max_tokens=10).rewards(TemporaryStages(), texts)

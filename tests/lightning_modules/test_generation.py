@@ -257,3 +257,18 @@ def test_on_a_gpu_graphs_outlive_others_that_were_dropped(monkeypatch):
         torch._C._cuda_clearCublasWorkspaces()
         torch.cuda.empty_cache()
         assert rollouts(model, max_tokens=room).rows() == first
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_any_of_several_ends_ends_a_response(fixed):
+    """A chat model ends its turn with one token and documents with another: whichever comes first."""
+    model = build()
+    plain = rollouts(model, copies=8, fixed=fixed)
+    other = next(token for row in plain.rows() for token in row[:-1] if token != END)
+    model.codec.ends = frozenset({END, other})
+    found = rollouts(model, copies=8, fixed=fixed)
+    for before, row in zip(plain.rows(), found.rows(), strict=True):
+        place = next((at for at, token in enumerate(before) if token in (END, other)), len(before) - 1)
+        assert row == before[: place + 1]
+    assert {row[-1] for row, done in zip(found.rows(), found.finished, strict=True) if done} == {END, other}
+    assert not any(done and row[-1] not in (END, other) for row, done in zip(found.rows(), found.finished, strict=True))

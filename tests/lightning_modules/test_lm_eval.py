@@ -6,9 +6,13 @@ import pytest
 import torch
 
 from data.lm_eval_tasks import LmEvalTasks
+from lightning_modules.base import Optimiser
 from lightning_modules.lm_eval import LmEval
 from lightning_modules.losses.logps import sequence_logps
+from lightning_modules.networks.chat_format import ChatFormat
+from lightning_modules.networks.pretrained import Pretrained
 from lightning_modules.networks.token_batch import padded_batch
+from tests.lightning_modules.chat_tokenizers import LOSSLESS, TEMPLATES, save_model
 from tests.lightning_modules.tiny_world import SumData, sums, tiny_model
 
 QUESTIONS = [
@@ -68,6 +72,59 @@ def test_scores_are_the_policys_own_log_probabilities():
             logits = method.network.network.lm_head(method.network.response_states(batch))
         assert total == pytest.approx(float(wanted), abs=1e-4)
         assert greedy == (logits[0].argmax(-1).tolist() == answer[0])
+
+
+PAIRS = [
+    ("The river runs to", " the sea"),
+    ("The river runs to ", "the sea"),
+    ("What is it?\nAnswer:", " Paris"),
+    ("What is it?\nAnswer:", "Paris"),
+    ("What is it?\n\n", "Paris is in France."),
+    ("a", "b"),
+    ("", "the sea"),
+]
+"""Contexts and continuations, with white space on either side of the border."""
+
+
+@pytest.mark.parametrize("maker", LOSSLESS)
+def test_scores_are_those_of_the_harness_own_model(maker, tmp_path):
+    """Its ``HFLM`` on the same weights: each pair encoded together, trailing white space moved to the continuation."""
+    pytest.importorskip("lm_eval")
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = LOSSLESS[maker]()
+    save_model(tmp_path, tokenizer)
+    model = Pretrained(
+        kind="causal",
+        weights=str(tmp_path),
+        architecture={"model_type": "llama"},
+        prompt_limit=200,
+        prompt_wrapper="{prompt}",
+        optimiser=Optimiser(learning_rate=1e-3),
+    )
+    method = LmEval(model=model, seed=0, batch=3)
+    method.network = model.build_language_model().eval()
+    theirs = HFLM(pretrained=AutoModelForCausalLM.from_pretrained(tmp_path), tokenizer=tokenizer, batch_size=2)
+    requests = [Instance("loglikelihood", {}, pair, place) for place, pair in enumerate(PAIRS)]
+    wanted = theirs.loglikelihood(requests, disable_tqdm=True)
+    found = method.scored(PAIRS)
+    assert [total for total, _ in found] == pytest.approx([total for total, _ in wanted], abs=1e-3)
+    assert [same for _, same in found] == [same for _, same in wanted]
+    for context, continuation in PAIRS[:-1]:
+        wanted_ids = theirs._encode_pair(context, continuation)
+        assert method.network.codec.continued(context, continuation) == tuple(wanted_ids)
+
+
+def test_under_a_chat_template_a_continuation_is_scored_behind_what_opens_the_answer():
+    tokenizer = LOSSLESS["llama2"](chat_template=TEMPLATES["chatml"])
+    codec = ChatFormat(tokenizer)
+    context, ids = codec.continued("What is it?", "Paris </s>")
+    # The harness moves the line break at the end of its context as well.
+    assert tokenizer.decode(context).rpartition("<|im_start|>")[2].strip() == "assistant"
+    assert tokenizer.decode(ids) == "\nParis </s>" and tokenizer.eos_token_id not in ids
+    assert context + ids[:1] == codec.prompt_ids(["What is it?"])[0]
 
 
 def test_what_greedy_decoding_writes_is_greedy_and_stops_cut_it():

@@ -88,7 +88,8 @@ def model_of(stored, tokenizer, kind="causal", *, dtype="bfloat16", lora=False, 
     chosen = {"learning_rate": RATE, "new_learning_rate": RATE, "warmup": 0.0, "schedule": "constant"}
     return Pretrained(
         kind=kind, weights=str(stored[kind]), tokenizer={"weights": str(tokenizer[0])}, prompt_limit=128,
-        prompt_wrapper="{prompt}", architecture={"model_type": "t5" if kind == "seq2seq" else "llama"}, weights_dtype=dtype,
+        prompt_wrapper="{prompt}", architecture={"model_type": "t5" if kind == "seq2seq" else "llama"},
+        weights_dtype=dtype,
         optimiser=optimiser(**chosen, weight_decay=0.0, **options),
         lora=Lora(r=2, alpha=4, dropout=0.0, target_modules=TARGETS[kind]) if lora else None,
     )  # fmt: skip

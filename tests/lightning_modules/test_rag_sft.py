@@ -8,8 +8,10 @@ from data.worlds.vocabulary import Vocabulary
 from lightning_modules.base import Optimiser
 from lightning_modules.generation import Sampler
 from lightning_modules.losses.sft import sft_loss
+from lightning_modules.networks.pretrained import Pretrained
 from lightning_modules.networks.tiny_model import TinyModel
 from lightning_modules.rag_sft import RagSft
+from tests.lightning_modules.chat_tokenizers import LOSSLESS, TEMPLATES, save_model
 
 WORDS = Vocabulary(["red", "blue", "sky", "rose", "is", "?"])
 
@@ -47,6 +49,41 @@ def test_every_response_of_a_row_is_scored_after_its_own_question():
         # The state that predicts a token stands just before it.
         following = batch.ids.flatten()[batch.sources[number, : len(wanted)] + 1]
         assert following.tolist() == wanted
+
+
+@pytest.mark.parametrize("template", ["chatml", "llama2", "llama3", "gemma", "phi3"])
+@pytest.mark.parametrize("maker", LOSSLESS)
+def test_a_lesson_of_a_chat_model_is_a_conversation(maker, template, tmp_path):
+    """Further questions are turns: the row is the template's, and none of their words are lost."""
+    tokenizer = LOSSLESS[maker](chat_template=TEMPLATES[template])
+    save_model(tmp_path, tokenizer)
+    model = Pretrained(
+        kind="causal",
+        weights=str(tmp_path),
+        architecture={"model_type": "llama"},
+        prompt_limit=200,
+        optimiser=Optimiser(learning_rate=1e-2),
+    )
+    method = RagSft(
+        model=model,
+        seed=0,
+        sampler=Sampler(max_tokens=3, temperature=0.0),
+        loss=lambda logps, mask: sft_loss(logps, mask, per_sequence="mean"),
+    )
+    method.attach(Data())
+    turns = (Turn("the river?", "the sea"), Turn("a lamp?", "a stone"))
+    batch = method.collate([ReadingItem("b", "a?", "b"), ReadingItem("a", "What is this?", "Paris", turns)])
+    said = ["What is this?", "Paris", "the river?", "the sea", "a lamp?", "a stone"]
+    talk = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(said)]
+    whole = tokenizer.apply_chat_template(talk, return_dict=False)
+    codec = method.network.codec
+    row = batch.ids[1].tolist()
+    length = int(batch.read) - sum(map(len, (codec.prompt_ids(["a?"])[0], codec.response_ids(["b"])[0])))
+    assert row[:length] == whole[:length] and row[length - 1] == codec.end and codec.end not in whole[length:]
+    for number, text in enumerate(said[1::2], start=1):
+        wanted = codec.response_ids([text])[0]
+        assert batch.targets[number, : len(wanted)].tolist() == wanted
+        assert batch.ids.flatten()[batch.sources[number, : len(wanted)] + 1].tolist() == wanted
 
 
 def test_losses_are_those_of_the_rows_read_alone():

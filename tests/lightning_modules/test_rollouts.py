@@ -15,11 +15,13 @@ from lightning_modules.generation import Rollouts, Sampler
 from lightning_modules.mixers import FixedMu, Imitation
 from lightning_modules.mixing import Mixing
 from lightning_modules.networks.language_model import build_language_model
+from lightning_modules.networks.pretrained import Pretrained
 from lightning_modules.networks.tiny_model import TinyModel
 from lightning_modules.networks.token_batch import padded_batch
 from lightning_modules.networks.turn_batch import TurnIds, turn_batch
 from lightning_modules.rl_terms import Ppo
 from lightning_modules.rollouts import answers, demonstrated, sample, score
+from tests.lightning_modules.chat_tokenizers import TEMPLATES, gpt2, save_model
 
 WALKS = Navigation(seed=0, shortest=1, longest=1, between=1, landmarks=4, unseen_landmarks=2)
 CARDS = GeneralPoints(seed=0, reward="success", verify_steps=2, ungraded_call=False)
@@ -68,6 +70,37 @@ def test_playing_the_expert_gives_the_rows_that_imitation_scores():
     for one, other in zip(found.batch, shown, strict=True):
         assert (one is None and other is None) or torch.equal(one, other)
     assert found.lengths == [sum(len(action.split()) + 1 for action in way) for way in ways]
+
+
+@pytest.mark.parametrize("template", ["chatml", "llama2", "gemma"])
+def test_a_chat_model_walks_in_turns_of_a_conversation(template, tmp_path):
+    """Observations are the user's turns; an action that was cut off is closed before the next one."""
+    tokenizer = gpt2(chat_template=TEMPLATES[template])
+    save_model(tmp_path, tokenizer, positions=2048)
+    config = Pretrained(kind="causal", weights=str(tmp_path), architecture={"model_type": "llama"}, prompt_limit=2048,
+                        optimiser=RATE)  # fmt: skip
+    data = problems(WALKS, "navigation")
+    model = build_language_model(config, data, seed=0)
+    codec, items = model.codec, data.items("train", 4)
+    ways = [data.turns(item) for item in items]
+    turns = [[way[at].action for way in ways if at < len(way)] for at in range(max(map(len, ways)))]
+    script = Script(*turns)
+    found = sample(model, data, items, script, copies=1, generator=drawn())
+    shown = demonstrated(model, data, items)
+    assert found.solved == [1.0] * 4 and max(map(len, ways)) > 1
+    for one, other in zip(found.batch, shown, strict=True):
+        assert (one is None and other is None) or torch.equal(one, other)
+    for number, (item, way) in enumerate(zip(items, ways, strict=True)):
+        said = [item.prompt, *(text for turn in way for text in turn)][:-1]
+        talk = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(said)]
+        whole = tokenizer.apply_chat_template(talk, return_dict=False)
+        length = max(at for at, index in enumerate(whole) if index == codec.end) + 1
+        assert shown.ids[number, :length].tolist() == whole[:length]
+        assert int((shown.targets[number] == codec.end).sum()) == len(way), "each action learns its end"
+    cut = Sampler(max_tokens=1)
+    again = sample(model, data, items, cut, copies=1, generator=drawn())
+    scored = score(model, again.batch)
+    torch.testing.assert_close(scored.logps[scored.mask], again.logps[scored.mask], atol=1e-4, rtol=0)
 
 
 def test_a_second_try_reads_the_first_and_its_feedback_as_the_warm_up_shows_them():

@@ -85,6 +85,13 @@ def test_the_engine_gets_the_weights_and_training_scores_what_it_wrote(engine, t
     assert len(Engine.loaded[0]) == len(list(model.parameters()))
 
 
+def test_the_engine_stops_at_every_end_of_the_model(engine, tokenizer):
+    model = tiny("causal", tokenizer).build_language_model()
+    model.codec.ends = frozenset({model.codec.end, 9})
+    found = VllmSampler(max_tokens=3).sample(model, [[5, 6]], copies=2, generator=drawn())
+    assert Engine.asked[0][1].stop_token_ids == sorted(model.codec.ends) and found.finished.all()
+
+
 def test_small_networks_of_ours_are_not_served(engine):
     model = build_language_model(
         TinyModel(optimiser=RATE, width=8, layers=1, heads=2), problems(WALKS, "navigation"), seed=0, trained=True

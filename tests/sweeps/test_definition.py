@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import cli, definition
+from sweeps import cli, definition, signature
+from sweeps.definition_checks import check_scores
 from sweeps.errors import UserError
+from sweeps.plan import Planner
 
 MINIMAL = {
     "paper": "re",
@@ -225,3 +227,63 @@ def test_reading_every_sweep_takes_neither_torch_nor_pandas():
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()" and time.monotonic() - began < 20
+
+
+RELATIONS = ("samples", ("data.scoring_relations", "data.scoring_labels"))
+FACTS = ("facts", ("data.scoring_columns", "data.scoring_rag"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "data", "said"),
+    [
+        (["exact_match"], RELATIONS, r"'exact_match', no score of its data \(samples\): valid: accuracy"),
+        (["macro_f1"], FACTS, r"'macro_f1', no score of its data \(facts\)"),
+        (["macro_f1", "gold_in_context"], RELATIONS, "'gold_in_context', no score"),
+    ],
+)
+def test_a_column_that_no_data_of_the_sweep_has_is_refused(columns, data, said):
+    with pytest.raises(UserError, match=said):
+        made = make(table={"columns": columns})
+        check_scores(made, dict.fromkeys(made.rows("tiny"), data))
+
+
+def test_a_column_of_one_rows_data_is_taken_and_a_claim_on_anothers_is_refused():
+    claimed = make(table={"columns": ["macro_f1", "exact_match"]}, claims=[CLAIM])
+    data = {**dict.fromkeys(claimed.rows("tiny"), RELATIONS), "constant": FACTS}
+    check_scores(make(table={"columns": ["macro_f1", "exact_match"]}), data)
+    with pytest.raises(UserError, match=r"claim c is about the macro_f1 of 'constant', whose data \(facts\) have no"):
+        check_scores(claimed, data)
+    check_scores(claimed, {"a": RELATIONS})  # at a scale that leaves the others out
+
+
+def test_a_plan_refuses_columns_that_its_data_lack():
+    raw = {
+        **MINIMAL, "base": ["data=samples", "base=none"], "scales": {"smoke": {}},
+        "grid": [{"row": "constant", "overrides": {"method": "constant"}}],
+    }  # fmt: skip
+    assert len(Planner(lenient=True).sweep(definition.parse("re/x", raw), "smoke")) == 2
+    raw["table"] = {"columns": ["id_success"]}
+    with pytest.raises(UserError, match=r"sweep re/x has the column 'id_success', no score of its data \(samples\)"):
+        Planner(lenient=True).sweep(definition.parse("re/x", raw), "smoke")
+
+
+def test_scores_of_data_of_ones_own_may_be_columns(tmp_path, monkeypatch):
+    (tmp_path / "own_scores_of_mine.py").write_text(
+        "from data.column_scores import mean_of\nSCORES = (mean_of('cleverness'),)\n"
+    )
+    (tmp_path / "own_data_of_mine.py").write_text(
+        "class Mine:\n    scored_by: tuple[str, ...] = ('own_scores_of_mine',)\n"
+    )
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    monkeypatch.setattr(signature, "ROOT", tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserError, match="'cleverness', which is no score"):
+        make(table={"columns": ["cleverness"]})
+    (tmp_path / "conf" / "data" / "mine.yaml").write_text("_target_: own_data_of_mine.Mine\n")
+    assert make(table={"columns": ["cleverness"]}).columns == ("cleverness",)
+
+
+def test_a_claim_whose_rows_no_scale_shows_together_is_refused():
+    scales = {"tiny": {"leave_out": ["a"]}, "smoke": {"leave_out": ["constant"]}}
+    with pytest.raises(UserError, match="claim c compares a and constant, which no scale shows in one table"):
+        make(scales=scales, claims=[CLAIM])

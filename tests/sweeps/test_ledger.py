@@ -157,7 +157,8 @@ def test_a_run_that_was_tested_on_few_examples_says_nothing_of_a_whole_test(tmp_
     finish(tmp_path, made_cell("a", config=few), finished=1000, seconds=121, training=120)
     assert Ledger(tmp_path).cost(made_cell("b")).basis == "prior"
     # Its training is the same, whatever it is tested on.
-    assert Ledger(tmp_path).training_cost(changed(CONFIG, method__label="n", method___target_="m.N")).basis == "corrected"
+    other = changed(CONFIG, method__label="n", method___target_="m.N")
+    assert Ledger(tmp_path).training_cost(other).basis == "corrected"
 
 
 def test_a_run_at_another_scale_says_nothing(tmp_path):

@@ -104,7 +104,7 @@ def test_a_changed_table_leaves_the_plain_one_alone(tmp_path, capsys):
     assert "table re-main" not in capsys.readouterr().err  # the runs are made up; the tables follow from them
 
 
-def test_a_row_whose_own_setting_is_overruled_says_so_and_keeps_its_claims(tmp_path):
+def test_a_row_whose_own_setting_is_overruled_says_so_and_keeps_its_claims(tmp_path, capsys):
     plain, selection = select(tmp_path), select(tmp_path, "retriever=bm25")
     finish(selection)
     rows = [cell.row for cell in selection.cells]
@@ -114,6 +114,10 @@ def test_a_row_whose_own_setting_is_overruled_says_so_and_keeps_its_claims(tmp_p
     (claim,) = [result.claim for result in made.claims if result.claim.id == "retrieval_helps_tuned"]
     assert (claim.left, claim.right) == (overruled, "Fine-tuned, simple")
     assert {claim.claim.id for claim in made.claims} == {claim.claim.id for claim in table(plain).claims}
+    for command in (["plan"], ["plan", "--cells"], ["status"]):  # brackets are no markup there
+        assert cli.main([*command, *PLAIN, f"paths.outputs={tmp_path}", "retriever=bm25", "data.labels=[a,b]"]) == 0
+        shown = "".join(capsys.readouterr().out.replace("│", " ").split())
+        assert "data.labels=[a,b]" in shown and "[retriever" in shown
     # The same value again overrules nothing.
     assert {cell.row for cell in select(tmp_path, "retriever=sbert").cells} >= {"Fine-tuned, retrieval-augmented"}
 

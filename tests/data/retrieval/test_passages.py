@@ -239,6 +239,8 @@ def test_minilm_equals_sentence_transformers():
     np.testing.assert_allclose(prefixed.encode_queries(["x"]), encoder.encode_texts(["query: x"]), atol=1e-5)
     np.testing.assert_allclose(prefixed.encode_texts(["x"]), encoder.encode_texts(["passage: x"]), atol=1e-5)
     assert np.abs(TransformerEncoder(weights=MINILM, pooling="first").encode_texts(texts) - theirs).max() > 0.01
+    # What looks like a separator in a passage is text, which MiniLM lowers.
+    np.testing.assert_allclose(*encoder.encode_texts(["a [SEP] b", "a [sep] b"]), atol=1e-6)
     lengths = np.linalg.norm(TransformerEncoder(weights=MINILM, normalise=False).encode_texts(texts), axis=1)
     assert np.abs(lengths - 1).max() > 0.1
 

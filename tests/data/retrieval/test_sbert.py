@@ -64,6 +64,12 @@ def test_all_published_neighbours_are_reproduced(retriever, release):
     assert share == 1.0 and difference < 1e-5
 
 
+def test_a_separator_in_a_sentence_is_text(retriever):
+    """MiniLM lowers its texts, so that [SEP] and [sep] are the same sentence, unless one of them is the separator."""
+    one, other = retriever._load().encode(["the cat [SEP] sat", "the cat [sep] sat"])
+    assert np.allclose(one, other, atol=1e-6)
+
+
 def test_embeddings_are_a_stage_that_is_built_once(retriever):
     built = []
 

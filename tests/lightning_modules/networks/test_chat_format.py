@@ -1,6 +1,9 @@
 """Prompts and responses as the tokenizer's own template sets them; data that look like control tokens stay text."""
 
+import copy
+
 import pytest
+from tokenizers import AddedToken
 
 from lightning_modules.networks.chat_format import ChatFormat
 from tests.lightning_modules.chat_tokenizers import (
@@ -86,6 +89,21 @@ def test_text_that_looks_like_a_control_token_stays_text(both):
     text = tokenizer.decode(form.prompt_ids([SPELT])[0])
     if tokenizer.unk_token_id not in form.prompt_ids([SPELT])[0]:
         assert "".join(SPELT.split()) in "".join(text.split()), "and nothing of it is lost"
+
+
+def test_white_space_that_a_control_token_swallows_is_no_loss():
+    """As Phi-3's: <|assistant|> takes the white space behind it, here <|end|> that before it as well."""
+    tokenizer = gpt2(chat_template=TEMPLATES["phi3"])
+    tokenizer.backend_tokenizer.add_special_tokens(
+        [AddedToken("<|Say|>", rstrip=True, special=True), AddedToken("<|Stop|>", lstrip=True, special=True)]
+    )
+    template = TEMPLATES["phi3"].replace("<|assistant|>", "<|Say|>").replace("<|end|>", "<|Stop|>")
+    tokenizer.chat_template = template.replace("'<|' + m['role'] + '|>", "('<|Say|>' if m.role[0] == 'a' else '') + '")
+    form = ChatFormat(tokenizer)
+    for text in ("Paris", " Paris\n", "a\n b"):
+        (ids,) = form.response_ids([text])
+        assert library(tokenizer, user("x"), assistant(text))[-2 - len(ids) : -2] == ids
+        assert form.spelt(text) == text.strip() and b"".join(form.pieces(ids[:-1])) == text.strip().encode()
 
 
 @pytest.mark.parametrize("maker", MAKERS)
@@ -217,6 +235,7 @@ def test_a_prompt_above_the_limit_is_refused_and_can_be_counted():
         form.prompt_ids(["x", long])
     assert form.count_tokens(long) > 60 and form.unlimited().prompt_ids([long])
     assert form.count_tokens("x") == len(form.prompt_ids(["x"])[0])
+    assert copy.deepcopy({"codec": form})["codec"] is form
 
 
 def test_every_part_of_a_format_names_it():

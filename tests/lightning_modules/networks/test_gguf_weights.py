@@ -26,8 +26,8 @@ def test_the_folder_holds_the_files_weights(smollm2_folder):
 
 def test_template_and_ends_come_along(smollm2_folder):
     tokenizer = AutoTokenizer.from_pretrained(smollm2_folder)
-    talk = [{"role": "user", "content": "Hi"}]
-    text = tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
+    asked = [{"role": "user", "content": "Hi"}]
+    text = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
     assert text.startswith("<|im_start|>system\nYou are a helpful AI assistant named SmolLM")
     assert text.endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")

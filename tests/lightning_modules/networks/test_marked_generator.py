@@ -30,6 +30,13 @@ def test_each_tag_is_one_token_that_starts_from_its_piece(tokenizer):
         assert own != piece and torch.equal(table[own], table[piece])
 
 
+def test_a_separator_in_a_sentence_is_text(tokenizer):
+    encoder = build(tokenizer).encoder
+    (ids,) = encoder.ids(["a [SEP] b <e1>c</e1>"])
+    assert ids.count(encoder.tokenizer.sep_token_id) == 1 and ids[-1] == encoder.tokenizer.sep_token_id
+    assert encoder.tag_ids[0] in ids
+
+
 def test_the_pair_is_read_at_the_first_two_tags(tokenizer):
     encoder = build(tokenizer).encoder.eval()
     text = "the <e1>cause</e1> of <e2>effect</e2>\nSimilar: <e2>topic</e2> about <e1>message</e1>"

@@ -7,8 +7,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from transformers import GenerationConfig
 
 from lightning_modules.networks.pretrained import Lora, Pretrained
+from tests.lightning_modules.chat_tokenizers import TEMPLATES, gpt2, save_model
 from tests.lightning_modules.tiny_models import LABELS, SENTENCES, optimiser, tiny
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
@@ -113,6 +115,21 @@ def test_prompts_are_wrapped_and_answers_prefixed(tokenizer):
     assert network.count_tokens("cause") == 5 and plain.count_tokens("cause") == 2
 
 
+@pytest.mark.parametrize("loaded", [True, False])
+def test_every_end_that_a_generation_config_names_ends_what_is_written(loaded, tmp_path):
+    made = gpt2(chat_template=TEMPLATES["chatml"])
+    ends = made.convert_tokens_to_ids(["<|im_end|>", "</s>", "<|eot_id|>", "<|end|>"])
+    save_model(tmp_path, made)
+    GenerationConfig(eos_token_id=ends[2:], temperature=0.1, do_sample=True).save_pretrained(tmp_path)
+    sizes = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+             "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": len(made)}  # fmt: skip
+    where = {"weights": str(tmp_path)} if loaded else {"weights": None, "tokenizer": {"weights": str(tmp_path)}}
+    network = Pretrained(kind="causal", architecture=sizes, prompt_limit=64, optimiser=optimiser(), **where).build()
+    assert network.form.ends == set(ends if loaded else ends[:2]) and network.form.end == ends[0]
+    config = network.generation(5)
+    assert config.eos_token_id == sorted(network.form.ends) and not config.do_sample
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -121,7 +138,10 @@ def test_prompts_are_wrapped_and_answers_prefixed(tokenizer):
         ({"architecture": {"vocab_size": 10}}, "model_type"),
         ({"prompt_limit": 0}, "prompt_limit"),
         ({"prompt_wrapper": "no place"}, "prompt_wrapper"),
-        ({"weights_dtype": "float8"}, r"model\.weights_dtype must be one of .*float32"),
+        ({"prompt_wrapper": "{response}{prompt}"}, "prompt_wrapper"),
+        ({"prompt_wrapper": "{prompt}", "system": "Be kind."}, r"model\.system"),
+        ({}, "has none: set it to '{prompt}'"),
+        ({"prompt_wrapper": "{prompt}", "weights_dtype": "float8"}, r"model\.weights_dtype must be one of .*float32"),
         ({"quantisation": "int8"}, "quantisation"),
         ({"quantisation": "nf4"}, "model.weights"),
     ],

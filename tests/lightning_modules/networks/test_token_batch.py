@@ -87,6 +87,16 @@ def test_chunks_change_neither_values_nor_gradients(model, temperature):
     torch.testing.assert_close(found[0][1], found[1][1], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("lay", [
+    lambda: padded_batch([[1], []], [[2], [2]], padding=0),
+    lambda: packed_batch([[], [1]], [[2], [2]], row_length=4, padding=0),
+    lambda: shared_prompt_batch([[]], [[2]], [[3]], padding=0),
+])  # fmt: skip
+def test_an_empty_prompt_is_refused_and_reads_no_other_row(lay):
+    with pytest.raises(ValueError, match="a prompt without tokens predicts nothing"):
+        lay()
+
+
 def test_a_sequence_longer_than_a_row_or_the_network_is_refused(model):
     with pytest.raises(ValueError, match=r"method\.packing"):
         packed_batch(PROMPTS, RESPONSES, row_length=5, padding=0)
