@@ -81,6 +81,6 @@ def test_code_whose_name_is_made_up_as_it_runs_is_told_and_fails_verification(pe
     write, run = person
     write(retriever=MADE_UP, inner__rules=KEEPS)
     found, receipt = run()
-    assert [name.rpartition("/")[2] for name in receipt["uncounted"]] == ["__init__.py", "rules.py"], receipt["uncounted"]
+    assert [name.rpartition("/")[2] for name in receipt["uncounted"]] == ["__init__.py", "rules.py"]
     faults = list(run_faults(tmp_path / "out" / "runs" / found["signature"]))
     assert len(faults) == 2 and "its name does not cover" in faults[1]
