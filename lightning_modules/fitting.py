@@ -14,28 +14,29 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from lightning_modules import stopping
 from lightning_modules.base import GridModule, Progress
 from lightning_modules.checkpointing import OneFile, clear, discard, newest_checkpoint, publish, unfinished
+from lightning_modules.precision import Precision, check_precision, keep_trained_in_32_bits, slowdown_on_cpu
 from lightning_modules.ranks import STRATEGIES, Group, Share, environment, joined, placement
 from lightning_modules.sharding import fill, gather, outline, root
 
-PLUMBING = ("_Journal", "_quiet", "check_options")
-"""What here can change no result: it logs, reports progress, or refuses."""
-
-Precision = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true"]
+PLUMBING = ("_Journal", "_quiet", "_advise", "check_options")
+"""What here can change no result: it logs, reports progress, advises, or refuses."""
 
 
 def check_options(
     *,
     max_epochs: float | None = None,
     max_steps: int | None = None,
+    precision: str = "32-true",
     devices: int = 1,
     strategy: str = "auto",
     gradient_clip: float | None = None,
@@ -50,6 +51,7 @@ def check_options(
         raise ValueError(f"trainer.max_epochs must be above 0 and below 10000, got {max_epochs}")
     if max_steps is not None and max_steps < 1:
         raise ValueError(f"trainer.max_steps must be at least 1, got {max_steps}")
+    check_precision(precision)
     if devices < 1:
         raise ValueError(f"trainer.devices must be at least 1, got {devices}")
     if strategy not in STRATEGIES:
@@ -91,7 +93,8 @@ def fit(
         folder: gets ``checkpoints/step-*.ckpt`` on the way and ``model.safetensors`` (trained weights only) at the end.
         max_epochs: passes over the training data, fractions allowed; exactly one of this and ``max_steps``.
         max_steps: optimiser steps.
-        precision: Lightning's name. Losses are computed in fp32 in any case.
+        precision: in which numbers products are computed. Weights that are trained, what the optimiser knows of them
+            and losses are kept in fp32 in any case.
         accelerator: "cpu", "cuda" or "auto".
         devices: of one machine; each takes its share of every batch, so that the batch stays what it is.
         strategy: "ddp" keeps the whole network on every device, "fsdp2" spreads it over them (networks of the
@@ -112,6 +115,7 @@ def fit(
     check_options(
         max_epochs=max_epochs,
         max_steps=max_steps,
+        precision=precision,
         devices=devices,
         strategy=strategy,
         gradient_clip=gradient_clip,
@@ -120,6 +124,9 @@ def fit(
     )
     if (group is None) != (devices == 1):
         raise ValueError(f"trainer.devices is {devices} and the group {group}: a group is for two devices or more")
+    keep_trained_in_32_bits(module.network)
+    module.compute_in(precision)
+    _advise(precision, accelerator)
     sharded = strategy == "fsdp2" and devices > 1
     if sharded:
         root(module.network)
@@ -173,6 +180,17 @@ def fit(
                 module.network = fill(whole, weights)
     if trainer.is_global_zero:
         module.save_weights(folder)
+
+
+def _advise(precision: str, accelerator: str) -> None:
+    """Warn where half precision is asked for to save time, and costs time."""
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
+    if precision == "bf16-mixed" and on_cpu and (times := slowdown_on_cpu()) > 1.2:
+        warnings.warn(
+            f"products in bfloat16 take {times:.1f} times as long as in fp32 on this CPU: trainer.precision=32-true is "
+            "faster here",
+            stacklevel=3,
+        )
 
 
 class _Steps:

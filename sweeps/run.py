@@ -263,6 +263,7 @@ def prepare(
         data.take_authors(_authors(config["sources"], actual["sources"], stages, progress))
     data.prepare(stages, progress.phase("prepare"))
     method.attach(data)
+    _compute_as_configured(method, actual)
     if judged is not None and hasattr(data, "require"):
         data.require(judged)
     _start(method, data, config, actual, stages, progress)
@@ -279,11 +280,18 @@ def _authors(
     for name, source in config.items():
         data, method = build(actual[name])
         method.attach(data)
+        _compute_as_configured(method, actual[name])
         if method.trains:  # others are used as they come
             weights = _trained(source, training_name(source), stages, progress, None, actual=actual[name])
             method.load_weights(weights)
         found[name] = Author(name, method.network)
     return found
+
+
+def _compute_as_configured(method: Any, actual: Mapping[str, Any]) -> None:
+    """Scores, samples and answers are computed in the precision of the training."""
+    if hasattr(method, "compute_in"):  # others have no network
+        method.compute_in(actual["trainer"].get("precision", "32-true"))
 
 
 def _start(
