@@ -21,8 +21,10 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 .PHONY: help
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
-	@echo "  tables (SCALE=smoke|tiny|small|paper, SEEDS=0,1,2, ARGS='engine.workers=1'):"
-	@for table in $(TABLES); do echo "    make $$table"; done
+	@echo "  tables, each with the scales that it has (SCALE=$(SCALE) unless given, SEEDS=0,1,2, ARGS='engine.workers=1'):"
+	@awk 'FNR == 1 {inside = 0; split(FILENAME, part, "/"); name = part[3] "-" part[4]; sub(/\.yaml$$/, "", name); order[++count] = name} \
+	  /^[^ #]/ {inside = /^scales:/} inside && /^  [a-z]+:/ {sub(/:.*/, "", $$1); found[name] = found[name] " " $$1} \
+	  END {for (i = 1; i <= count; i++) printf "    make %-34s%s\n", order[i], found[order[i]]}' sweeps/papers/*/*.yaml
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

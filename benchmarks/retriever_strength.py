@@ -62,9 +62,11 @@ def row(name: str, corpus: PassageFile, stages: StageStore, questions: Any, spli
     training = questions.examples("train") if "train" in questions.splits and split != "train" else []
     training = training if isinstance(retriever, Learner) else []
     begun = time.perf_counter()
-    lists = PassageLists(retriever, corpus, stages, training=training).of(examples, max(ks))
+    lists = PassageLists(retriever, corpus, stages, training=training)
+    examples = lists.located(examples, name="these questions over this corpus")
+    ranked = lists.of(examples, max(ks))
     seconds = time.perf_counter() - begun
-    found = [[hit.id for hit in hits] for hits in lists]
+    found = [[hit.id for hit in hits] for hits in ranked]
     held = answer_ids(corpus, found, examples)
     cells = []
     for k in ks:

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 from data.artifacts import Stages
 from data.item_data import ItemData
 from data.preferences import Candidate, Choice, author_counts, choose
+from data.records.builders import MadeBy
 from data.records.texts import Completion, Demonstration, PreferencePair
 from data.sources import digest_of
 
@@ -93,7 +94,8 @@ def candidates(
         for left in (*folder.glob("part-*.jsonl"), *folder.glob("*.writing")):
             left.unlink()
 
-    path = stages.get("preference_candidates", key, build) / CANDIDATES_FILE
+    made = MadeBy(build, tuple(authors[name] for name in copies))
+    path = stages.get("preference_candidates", key, made) / CANDIDATES_FILE
     with path.open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 

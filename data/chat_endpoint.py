@@ -9,11 +9,27 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """HTTP statuses that may go away by themselves."""
+
+
+class Said(NamedTuple):
+    """What an endpoint said.
+
+    Attributes:
+        text: "" only where the endpoint sent an empty text.
+        cut: whether the text ends because it was as long as it might be.
+        tokens: of the text, as the endpoint counted them; ``None`` where it did not.
+        choice: the whole first choice.
+    """
+
+    text: str
+    cut: bool
+    tokens: int | None
+    choice: Mapping[str, Any]
 
 
 class ChatEndpoint:
@@ -80,6 +96,62 @@ class ChatEndpoint:
             f"{self.name} at {self.address} gave no answer after {attempt + 1} tries ({reason}): check address, key "
             "and model name"
         )
+
+    def say(self, body: Mapping[str, Any]) -> Said:
+        """What a request is answered with.
+
+        Raises:
+            ValueError: no usable answer after all attempts, or a reply without a text: no choice, a text that is null,
+                a refusal, a call of a tool, a filter, or an end before the first letter.
+        """
+        reply = self.ask(body)
+        try:
+            return read_reply(reply)
+        except ValueError as error:
+            raise ValueError(f"{self.name} at {self.address}: {error}") from None
+
+
+def read_reply(reply: Any) -> Said:
+    """The text of a chat completion.
+
+    Raises:
+        ValueError: see ``ChatEndpoint.say``.
+    """
+    shown = json.dumps(reply)[:200]
+    try:
+        choice = reply["choices"][0]
+        message, end = choice["message"], choice.get("finish_reason")
+        content = message["content"] if "content" in message or not _instead(message) else None
+        usage = reply.get("usage") or {}
+        counted = usage.get("completion_tokens")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise ValueError(
+            f"the reply is no chat completion, it came without choices[0].message.content: {shown}"
+        ) from None
+    if isinstance(content, list):  # parts, as some servers send them
+        texts = [part.get("text") if isinstance(part, Mapping) else None for part in content]
+        content = "".join(map(str, texts)) if texts and all(isinstance(text, str) for text in texts) else None
+    if end == "content_filter":
+        raise ValueError(f"a filter took the answer away (finish_reason=content_filter): {shown}")
+    if instead := _instead(message):
+        raise ValueError(f"{instead} came in place of an answer: {shown}")
+    if not isinstance(content, str):
+        raise ValueError(f"content is {json.dumps(content)[:60]}, wanted a text{_spent(end)}: {shown}")
+    if end == "length" and not content:
+        raise ValueError(f"the answer was cut before its first letter{_spent(end)}: {shown}")
+    counts = isinstance(counted, int) and not isinstance(counted, bool)
+    return Said(content, end == "length", counted if counts else None, choice)
+
+
+def _instead(message: Mapping[str, Any]) -> str:
+    """What a message holds in place of a text."""
+    if message.get("refusal"):
+        return "a refusal"
+    return "the call of a tool" if message.get("tool_calls") or message.get("function_call") else ""
+
+
+def _spent(end: Any) -> str:
+    return " (finish_reason=length: raise max_tokens, a model that reasons first needs more)" if end == "length" else ""
 
 
 def endpoint_at(name: str, address: str | None, **options: Any) -> ChatEndpoint | None:

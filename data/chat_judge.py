@@ -8,8 +8,8 @@ the preference is their share, as in AlpacaEval 2; else it is all or nothing.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from data.chat_endpoint import endpoint_at, filled
@@ -84,7 +84,7 @@ class ChatJudge:
     def _share_of_first(self, instruction: str, first: str, second: str) -> float:
         question = filled(_QUESTION, second=second, first=first, instruction=instruction)
         assert self.endpoint is not None
-        reply = self.endpoint.ask(
+        said = self.endpoint.say(
             {
                 "model": self.model,
                 "messages": [{"role": "user", "content": question}],
@@ -94,21 +94,24 @@ class ChatJudge:
                 "top_logprobs": 5,
             }
         )
-        try:
-            choice = reply["choices"][0]
-            said = str(choice["message"]["content"]).strip()
-            tokens = ((choice.get("logprobs") or {}).get("content") or [{}])[0].get("top_logprobs") or []
-        except (KeyError, IndexError, TypeError):
-            raise ValueError(f"the judge's reply is no chat completion: {json.dumps(reply)[:200]}") from None
         shares = {"m": 0.0, "M": 0.0}
-        for one in tokens:
-            if (letter := str(one["token"]).strip()) in shares:
-                shares[letter] += math.exp(one["logprob"])
+        for token, logprob in _likeliest(said.choice):
+            if (letter := token.strip()) in shares:
+                shares[letter] += math.exp(logprob)
         if sum(shares.values()) > 0:
             return shares["m"] / sum(shares.values())
-        if said not in shares:
-            raise ValueError(f"the judge was asked for m or M and said {said[:60]!r}: take a model that obeys")
-        return float(said == "m")
+        if (letter := said.text.strip()) not in shares:
+            raise ValueError(f"the judge was asked for m or M and said {letter[:60]!r}: take a model that obeys")
+        return float(letter == "m")
+
+
+def _likeliest(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """The likeliest first tokens and their log-probabilities; [] where the endpoint does not tell."""
+    try:
+        told = choice["logprobs"]["content"][0]["top_logprobs"]
+        return [(str(one["token"]), float(one["logprob"])) for one in told]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return []
 
 
 def _answer_first(instruction: str, answer: str, other: str) -> bool:

@@ -10,7 +10,6 @@ called the answer. Labels that cite a passage without support, or that contradic
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -22,6 +21,9 @@ from data.sources import digest_of
 
 ANSWER = "Answer:"
 """What stands before the answer of a reasoned response."""
+
+CUT = "\n[cut at max_tokens]"
+"""What stands behind a reply that was not finished."""
 
 _RELEVANT = re.compile(r"relevant\s*:\s*(none|(?:\[?\d+\]?(?:\s|,|;|and)*)+)\.?", re.IGNORECASE)
 _SHOWN = """The accepted answer is: {answer}
@@ -108,10 +110,10 @@ class ChatTeacher:
         }
 
     def reply(self, prompt: str, answer: str) -> str:
-        """What the teacher says to a prompt with its passages.
+        """What the teacher says to a prompt with its passages; it ends with ``CUT`` where ``max_tokens`` ended it.
 
         Raises:
-            ValueError: no address, an endpoint that refuses or is not there, or a reply that is no chat completion.
+            ValueError: no address, an endpoint that refuses or is not there, or a reply without a text.
         """
         if self.endpoint is None:
             raise ValueError(
@@ -119,7 +121,7 @@ class ChatTeacher:
             )
         shown = filled(_SHOWN, answer=answer) if self.sees_answer else ""
         question = filled(_ASKED, shown=shown, prompt=prompt)
-        reply = self.endpoint.ask(
+        said = self.endpoint.say(
             {
                 "model": self.model,
                 "messages": [{"role": "user", "content": question}],
@@ -127,18 +129,17 @@ class ChatTeacher:
                 "temperature": 0.0,
             }
         )
-        try:
-            return str(reply["choices"][0]["message"]["content"] or "")
-        except (KeyError, IndexError, TypeError):
-            raise ValueError(f"the teacher's reply is no chat completion: {json.dumps(reply)[:200]}") from None
+        return said.text + CUT if said.cut else said.text
 
     def label(self, reply: str, example: RagExample) -> tuple[str, str]:
         """A reply as (label, "") or as ("", why it is rejected).
 
-        Rejected are replies without a list of passages, that cite a number which no passage has, a passage that is
-        not gold and holds no accepted answer, or none where gold is shown; and, from a teacher that does not see the
-        answer, those that end with another one.
+        Rejected are replies that were cut, that have no list of passages, that cite a number which no passage has, a
+        passage that is not gold and holds no accepted answer, or none where gold is shown; and, from a teacher that
+        does not see the answer, those that end with another one.
         """
+        if reply.endswith(CUT):
+            return "", "cut at max_tokens"
         cited, why, answer = read_reasoning(reply)
         if cited is None:
             return "", "no list of passages"

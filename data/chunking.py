@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from data.sources import locate_weights
+from data.sources import locate_weights, weights_digest
 
 WORDS = "words"
 _WORD = re.compile(r"\S+")
@@ -60,7 +60,8 @@ class Chunker:
 
     def key(self) -> dict[str, Any]:
         """Plain settings that decide where texts are cut."""
-        return {"size": self.size, "overlap": self.overlap, "tokenizer": self.tokenizer, "revision": self.revision}
+        weights = None if self.tokenizer == WORDS else weights_digest(locate_weights(self.tokenizer, self.revision))
+        return {"size": self.size, "overlap": self.overlap, "tokenizer": weights or WORDS}
 
     def tokens(self, text: str) -> list[Span]:
         """Where the tokens of a text stand; tokens without characters of their own are left out."""

@@ -1,22 +1,24 @@
-"""Scores that are the mean of one numeric column of the examples frame. numpy and pandas only.
+"""What a score is, and the kind that most are: the mean of a numeric column of a frame. numpy and pandas only.
 
-A data object whose frame has such a column gets its score; nothing else needs to know of it.
+Lists of scores are in the files ``scoring_*``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Score(NamedTuple):
     """A score that statistics can take apart.
 
     Attributes:
-        name: key in ``scoring.SCORES``.
+        name: what tables call it.
         contributions: frame of N examples -> (N, D) float64, one row per example.
         value: sums (or means: the scale does not matter) of contributions (..., D) -> (...); a fraction.
         percent: show 100 times the value.
@@ -64,15 +66,3 @@ def mean_of(column: str, *, percent: bool = True, higher_is_better: bool = True)
         higher_is_better,
         lambda frame: column in frame.columns and bool(frame[column].notna().any()),
     )
-
-
-COLUMN_SCORES: tuple[Score, ...] = (
-    mean_of("exact_match"),
-    mean_of("token_f1"),
-    mean_of("answer_contained"),
-    mean_of("rouge_l"),
-    mean_of("success"),
-    mean_of("reward", percent=False),
-    mean_of("response_tokens", percent=False, higher_is_better=False),
-)
-"""Columns that mean the same wherever they occur."""

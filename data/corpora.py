@@ -5,10 +5,10 @@ Whatever is wrong with a row is counted and reported, never fatal: a corpus of 2
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import mmap
+import warnings
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -19,12 +19,18 @@ import numpy as np
 
 from data.artifacts import Stages
 from data.chunking import Chunker, Span
+from data.hub_commits import known_commit
+from data.records.builders import MadeBy
 from data.records.passages import Passage
 from data.retrieval.base import Progress
-from data.sources import digest, locate, stream_hub
+from data.row_files import opened
+from data.rows import BadRowError, Row, columns, maybe, nullable, shown, spelt, text
+from data.sources import digest, locate, read_rows, stream_hub
 
 _PASSAGES, _OFFSETS, _REPORT = "passages.jsonl", "offsets.npy", "report.json"
 _REPORT_EVERY = 10_000
+_WHOLE = (".csv", ".parquet", ".json")
+"""Files that are not read line by line, and so need memory for all of their rows."""
 
 
 class CorpusReport(NamedTuple):
@@ -34,7 +40,7 @@ class CorpusReport(NamedTuple):
         rows: rows read.
         kept: rows that gave at least one passage.
         passages: passages written; more than ``kept`` where rows were cut.
-        malformed: rows that are not a JSON object with the wanted fields.
+        malformed: rows that are not a JSON object with the wanted fields, of the wanted kind.
         empty: rows without text.
         duplicates: rows whose title and text stood before, white space aside.
         giant: kept rows longer than ``longest``; cut into pieces, so that nothing is lost.
@@ -54,10 +60,17 @@ class CorpusReport(NamedTuple):
 
 
 class RawRow(NamedTuple):
-    """A row as read: its fields, or None where it is no JSON object, and whether its bytes were UTF-8."""
+    """A row as read.
+
+    Attributes:
+        fields: of the JSON object; ``None`` where it is none.
+        decodable: whether its bytes were UTF-8.
+        fault: where and why there are no fields.
+    """
 
     fields: Mapping[str, Any] | None
     decodable: bool = True
+    fault: str = "a row is no JSON object"
 
 
 def passage_id(text: str) -> str:
@@ -68,18 +81,20 @@ def passage_id(text: str) -> str:
     return hashlib.sha1(" ".join(text.split()).encode(), usedforsecurity=False).hexdigest()[:16]
 
 
-def titled_row(fields: Mapping[str, Any], index: int) -> Passage:
+@columns(text=nullable(text), title=maybe(spelt), id=maybe(spelt))
+def titled_row(fields: dict[str, Any], index: int) -> Passage:
     """Row with ``text``, and ``title`` and ``id`` where there are any."""
-    text = str(fields["text"] or "")
-    return Passage(str(fields.get("id") or passage_id(text)), str(fields.get("title") or ""), text)
+    told = fields["text"] or ""
+    return Passage(fields["id"] or passage_id(told), fields["title"] or "", told)
 
 
-def contents_row(fields: Mapping[str, Any], index: int) -> Passage:
+@columns(contents=nullable(text), id=maybe(spelt))
+def contents_row(fields: dict[str, Any], index: int) -> Passage:
     """Row with ``id`` and ``contents``: the title in quotes on the first line, the text on the others (pyserini)."""
-    title, _, text = str(fields["contents"] or "").partition("\n")
-    if not text:
-        title, text = "", title
-    return Passage(str(fields.get("id") or index), title.strip().strip('"'), text)
+    title, _, told = (fields["contents"] or "").partition("\n")
+    if not told:
+        title, told = "", title
+    return Passage(fields["id"] or str(index), title.strip().strip('"'), told)
 
 
 ROWS: dict[str, Callable[[Mapping[str, Any], int], Passage]] = {"titled": titled_row, "contents": contents_row}
@@ -89,22 +104,26 @@ ROWS: dict[str, Callable[[Mapping[str, Any], int], Passage]] = {"titled": titled
 def read_lines(file: str) -> Iterator[RawRow]:
     """Rows of a JSON-lines file, plain or .gz, one at a time.
 
-    Not by the ``datasets`` library, which gives a file up at its first byte that is not UTF-8.
+    Not by ``sources.read_rows``, which gives a file up at its first byte that is not UTF-8.
     """
-    path = locate(file)
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+    number = 0
+    with opened(locate(file), file) as stream:
         for line in stream:
             if not line.strip():
                 continue
+            number += 1
             try:
-                text, decodable = line.decode(), True
+                told, decodable = line.decode(), True
             except UnicodeDecodeError:
-                text, decodable = line.decode(errors="replace"), False
+                told, decodable = line.decode(errors="replace"), False
             try:
-                fields = json.loads(text)
-            except ValueError:
+                fields = json.loads(told.removeprefix("\ufeff"))
+            except (ValueError, RecursionError):
                 fields = None
-            yield RawRow(fields if isinstance(fields, Mapping) else None, decodable)
+            if isinstance(fields, Mapping):
+                yield RawRow(Row(fields, file, number), decodable)
+            else:
+                yield RawRow(None, decodable, f"{file}, row {number}: no JSON object, but {shown(told.strip())}")
 
 
 class PassageFile(Sequence[Passage]):
@@ -115,6 +134,7 @@ class PassageFile(Sequence[Passage]):
 
     Attributes:
         report: what became of the rows.
+        fault: what was wrong with the first malformed row; "" where there is none.
         digest: hexadecimal SHA-256 of all passages in their order.
     """
 
@@ -123,6 +143,7 @@ class PassageFile(Sequence[Passage]):
         stored = json.loads((folder / _REPORT).read_text())
         self.report = CorpusReport(**stored["report"])
         self.digest: str = stored["digest"]
+        self.fault: str = stored.get("fault", "")
         self._bytes: mmap.mmap | bytes = b""
         if len(self):
             with (folder / _PASSAGES).open("rb") as stream:
@@ -194,7 +215,7 @@ class Corpus:
 
     Args:
         name: what it is called in messages.
-        files: JSON-lines file by name, see ``sources.locate``; this or ``hub``.
+        files: JSON-lines file by name, see ``sources.locate``, or CSV or Parquet; this or ``hub``.
         hub: ``{id, config, split, revision}`` of a hub data set, read row by row.
         reader: row format, a key of ``ROWS``.
         chunk: cuts every row's text; ``None`` keeps rows whole.
@@ -231,7 +252,8 @@ class Corpus:
 
     def key(self) -> dict[str, Any]:
         """Everything that the passages depend on."""
-        source = [digest(locate(file)) for file in self.files.values()] if self.files else self.hub
+        hub = self.hub and {**self.hub, "revision": known_commit(self.hub["id"], self.hub["revision"])}
+        source = [digest(locate(file)) for file in self.files.values()] if self.files else hub
         return {
             "source": source,
             "reader": self.reader,
@@ -241,23 +263,46 @@ class Corpus:
         }
 
     def passages(self, stages: Stages, progress: Progress | None = None) -> PassageFile:
-        """The cleaned corpus, built as a stage."""
+        """The cleaned corpus, built as a stage. Rows that were left out as malformed are warned of.
+
+        Raises:
+            ValueError: no row gave a passage.
+        """
 
         def build(into: Path) -> None:
-            write_passages(
+            report = write_passages(
                 self._rows(), into, reader=self.reader, chunk=self.chunk, longest=self.longest, progress=progress
             )
+            if not report.passages:
+                fault = PassageFile(into).fault
+                raise ValueError(
+                    f"corpus {self.name} has no passage: of {report.rows} rows {report.malformed} are malformed and "
+                    f"{report.empty} have no text{f'; {fault}' if fault else ''}"
+                )
 
-        return PassageFile(stages.get("corpus", self.key(), build))
+        made = PassageFile(stages.get("corpus", self.key(), MadeBy(build, (self.chunk,))))
+        if made.report.malformed:
+            warnings.warn(
+                f"corpus {self.name}: {made.report.malformed} of {made.report.rows} rows are malformed and left out; "
+                f"the first: {made.fault}",
+                stacklevel=2,
+            )
+        return made
 
     def _rows(self) -> Iterator[RawRow]:
         return islice(self._source(), self.limit)
 
     def _source(self) -> Iterator[RawRow]:
         for file in self.files.values():
-            yield from read_lines(file)
+            if file.removesuffix(".gz").endswith(_WHOLE):
+                yield from map(RawRow, read_rows(file))
+            else:
+                yield from read_lines(file)
         if self.hub:
-            yield from map(RawRow, stream_hub(self.hub["id"], **{k: v for k, v in self.hub.items() if k != "id"}))
+            where = f"{self.hub['id']} ({self.hub['split']})"
+            streamed = stream_hub(self.hub["id"], **{k: v for k, v in self.hub.items() if k != "id"})
+            for number, fields in enumerate(streamed, start=1):
+                yield RawRow(Row(fields, where, number))
 
 
 def write_passages(
@@ -285,6 +330,7 @@ def write_passages(
     offsets = array("q", [0])
     hasher = hashlib.sha256()
     whole = chunk or _Pieces(longest)
+    fault = ""
     with (into / _PASSAGES).open("wb") as out:
         for index, row in enumerate(rows):
             count["rows"] += 1
@@ -292,9 +338,12 @@ def write_passages(
             if progress and count["rows"] % _REPORT_EVERY == 0:
                 progress(count["rows"], count["rows"])
             try:
-                passage = ROWS[reader](row.fields or {}, index)
-            except KeyError:
+                if row.fields is None:
+                    raise BadRowError(row.fault)
+                passage = ROWS[reader](row.fields, index)
+            except BadRowError as error:
                 count["malformed"] += 1
+                fault = fault or str(error)
                 continue
             # A lone surrogate is JSON but no text: it cannot be written.
             passage = Passage(*(part.encode(errors="replace").decode() for part in passage))
@@ -326,7 +375,7 @@ def write_passages(
                 count["passages"] += 1
     np.save(into / _OFFSETS, np.array(offsets, dtype=np.int64))
     report = CorpusReport(**count)
-    (into / _REPORT).write_text(json.dumps({"report": report._asdict(), "digest": hasher.hexdigest()}))
+    (into / _REPORT).write_text(json.dumps({"report": report._asdict(), "digest": hasher.hexdigest(), "fault": fault}))
     if progress:
         progress(report.rows, report.rows)
     return report

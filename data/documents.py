@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from data.records.relations import RelationExample
+from data.rows import BadRowError, columns, listed, record, spelt, text, whole
 from data.token_spans import tag_spans
 from data.wikidata import PROPERTIES
 
@@ -59,17 +60,18 @@ class DocumentPairs:
         self.none_share = none_share
 
     def examples(self, rows: Sequence[Mapping[str, Any]], split: str) -> list[RelationExample]:
-        """See ``relation_corpora.RowReader``. ``ValueError`` for a property that ``wikidata.PROPERTIES`` lacks."""
+        """See ``relation_corpora.RowReader``. ``BadRowError`` for a property that ``wikidata.PROPERTIES`` lacks."""
         limit = self.sentences.get(split)
-        chosen = {(d, s) for d, row in enumerate(rows) for s in range(len(row["sents"]))}
+        documents = [_document(row) for row in rows]
+        chosen = {(d, s) for d, document in enumerate(documents) for s in range(len(document["sents"]))}
         if limit is not None:
-            chosen = set(sorted(chosen, key=lambda at: _draw(rows[at[0]]["sents"][at[1]]))[:limit])
+            chosen = set(sorted(chosen, key=lambda at: _draw(documents[at[0]]["sents"][at[1]]))[:limit])
         found = [
             example
-            for number, row in enumerate(rows)
-            for sentence in range(len(row["sents"]))
+            for number, document in enumerate(documents)
+            for sentence in range(len(document["sents"]))
             if (number, sentence) in chosen
-            for example in self._pairs(row, sentence, f"{split}-{number}-{sentence}")
+            for example in self._pairs(document, sentence, f"{split}-{number}-{sentence}")
             if self.relations is None or example.label == self.none_label or example.label in self.relations
         ]
         return found if self.none_share is None else self._thinned(found, self.none_share)
@@ -84,13 +86,13 @@ class DocumentPairs:
         return [example for example in examples if example.id not in dropped]
 
     def _pairs(self, row: Mapping[str, Any], sentence: int, name: str) -> Iterator[RelationExample]:
-        tokens = [str(token) for token in row["sents"][sentence]]
+        tokens = row["sents"][sentence]
         relations: dict[tuple[int, int], set[str]] = defaultdict(set)
         for label in row["labels"]:
-            relations[int(label["h"]), int(label["t"])].add(str(label["r"]))
+            relations[label["h"], label["t"]].add(label["r"])
         spans = {}
         for entity, mentions in enumerate(row["vertexSet"]):
-            here = sorted(tuple(map(int, one["pos"])) for one in mentions if int(one["sent_id"]) == sentence)
+            here = sorted(tuple(one["pos"]) for one in mentions if one["sent_id"] == sentence)
             if here:
                 spans[entity] = (here[0][0], here[0][1])
         for head, head_span in spans.items():
@@ -101,14 +103,35 @@ class DocumentPairs:
                     continue
                 where = f"{name}-{head}-{tail}"
                 text, head_words, tail_words = tag_spans(tokens, head_span, tail_span, where=where)
-                label = _name(next(iter(found)), where) if found else str(self.none_label)
+                label = PROPERTIES[next(iter(found))] if found else str(self.none_label)
                 yield RelationExample(where, text, head_words, tail_words, label)
 
 
-def _name(code: str, where: str) -> str:
-    if code not in PROPERTIES:
-        raise ValueError(f"{where}: the property {code!r} has no name in data/wikidata.py: add it there")
-    return PROPERTIES[code]
+@columns(
+    sents=listed(listed(spelt), least=1),
+    vertexSet=listed(listed(record(pos=listed(whole, exactly=2), sent_id=whole))),
+    labels=listed(record(h=whole, t=whole, r=text)),
+)
+def _document(row: dict[str, Any]) -> dict[str, Any]:
+    """A document whose mentions lie in its sentences and whose labels are between its entities."""
+    for entity, mentions in enumerate(row["vertexSet"]):
+        for number, mention in enumerate(mentions):
+            where, (start, end) = f"vertexSet[{entity}][{number}]", mention["pos"]
+            if not 0 <= mention["sent_id"] < len(row["sents"]):
+                raise BadRowError(f"{where}.sent_id is {mention['sent_id']}, there are {len(row['sents'])} sentences")
+            length = len(row["sents"][mention["sent_id"]])
+            if not 0 <= start < end <= length:
+                raise BadRowError(f"{where}.pos is {start}..{end}, wanted: a run inside 0..{length} of its sentence")
+    for number, label in enumerate(row["labels"]):
+        for side in ("h", "t"):
+            if not 0 <= label[side] < len(row["vertexSet"]):
+                told = f"there are {len(row['vertexSet'])} entities"
+                raise BadRowError(f"labels[{number}].{side} is {label[side]}, {told}")
+        if label["r"] not in PROPERTIES:
+            raise BadRowError(
+                f"labels[{number}]: the property {label['r']!r} has no name in data/wikidata.py: add it there"
+            )
+    return row
 
 
 def _draw(tokens: Sequence[str]) -> str:

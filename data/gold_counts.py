@@ -28,6 +28,8 @@ class GoldCounts:
         seed: decides nothing; every data object takes one.
     """
 
+    scored_by: tuple[str, ...] = ("data.scoring_relations", "data.scoring_labels")
+
     def __init__(self, *, name: str, counts: Mapping[str, int], none_label: str, source: str, seed: int) -> None:
         small = {label: count for label, count in counts.items() if count < 1}
         if small or len(counts) < 2:

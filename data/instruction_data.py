@@ -17,6 +17,7 @@ import pandas as pd
 
 from data.artifacts import Stages
 from data.item_data import ItemData
+from data.records.builders import MadeBy
 from data.records.episodes import Problem
 from data.records.probes import PolicyReading, Probe
 from data.records.texts import Completion, Demonstration, PreferencePair
@@ -53,6 +54,8 @@ class InstructionData(ItemData):
         vocabulary: of the world.
         collate, count_tokens, start_step: see ``ItemData``.
     """
+
+    scored_by: tuple[str, ...] = ("data.scoring_columns", "data.scoring_probes", "data.scoring_tabular")
 
     def __init__(
         self,
@@ -162,7 +165,7 @@ class InstructionData(ItemData):
                     lines.append(json.dumps(self.world.prefer(problem, texts[0], other, authors=("policy",) * 2)))
             (folder / PAIRS_FILE).write_text("".join(f"{line}\n" for line in lines))
 
-        path = stages.get("preference_pairs", key, build) / PAIRS_FILE
+        path = stages.get("preference_pairs", key, MadeBy(build, (write, self.world))) / PAIRS_FILE
         self._train = [PreferencePair(*json.loads(line)) for line in path.read_text().splitlines()]
         if not self._train:
             raise ValueError(

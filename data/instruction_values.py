@@ -17,6 +17,8 @@ from data.worlds.instructions import DIALECTS, framed, spelt
 class InstructionValues(InstructionData):
     """``InstructionData`` whose frame holds what ``data.scoring_values`` compares."""
 
+    scored_by: tuple[str, ...] = ("data.scoring_values",)
+
     def prefixes(self, split: str, limit: int | None = None) -> list[PrefixPair]:
         """A pair for every example: the right and polite answer up to a digit that its number in the split chooses."""
         pairs = []

@@ -29,6 +29,13 @@ class ItemData:
         """Items of a split in their order; with ``limit`` a fixed choice of so many."""
         raise NotImplementedError
 
+    def require(self, split: str) -> None:
+        """Raise ``ValueError`` unless a split can be judged: it is there, and its rows can be read.
+
+        A run asks before it trains, so that no training is lost to a test that is missing.
+        """
+        self.items(split, 1)
+
     def item_length(self) -> Callable[[Any], int] | None:
         """Length of an item, for batches of like length; ``None``: batches are as drawn."""
         return None

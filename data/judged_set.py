@@ -6,7 +6,7 @@ Without a judge the responses are written and measured, and no win is reported: 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -14,11 +14,19 @@ from data.artifacts import Stages
 from data.chat_judge import ChatJudge
 from data.item_data import ItemData
 from data.length_control import length_controlled
+from data.records.builders import MadeBy
 from data.records.texts import Completion, Demonstration
-from data.resumed_lines import read_lines, resume_lines
+from data.resumed_lines import lines_for, read_lines
+from data.rows import columns, text
 from data.sources import digest_of, read_rows
 
 _FILE = "judgements.jsonl"
+
+
+@columns(instruction=text, output=text)
+def judged_row(row: dict[str, Any], index: int) -> Demonstration:
+    """AlpacaEval: ``instruction``, and the baseline's ``output``."""
+    return Demonstration(str(index), row["instruction"], row["output"])
 
 
 class JudgedSet(ItemData):
@@ -31,6 +39,8 @@ class JudgedSet(ItemData):
         limit: at most so many instructions; ``None``: all.
         batch_size, seed: as every data object has them; nothing is trained here.
     """
+
+    scored_by: tuple[str, ...] = ("data.scoring_columns", "data.scoring_probes")
 
     def __init__(
         self,
@@ -62,12 +72,7 @@ class JudgedSet(ItemData):
             raise ValueError(f"{self.name} has no split {split!r}: it has test")
         if self._read is None:
             rows = read_rows(self.files["test"])[: self.limit]
-            missing = {"instruction", "output"} - set(rows[0])
-            if missing:
-                raise ValueError(f"{self.name} needs rows with instruction and output, {', '.join(missing)} is missing")
-            self._read = [
-                Demonstration(str(number), row["instruction"], row["output"]) for number, row in enumerate(rows)
-            ]
+            self._read = [judged_row(row, number) for number, row in enumerate(rows)]
         return self._read[:limit]
 
     def frame(self, completions: Sequence[Completion]) -> pd.DataFrame:
@@ -108,8 +113,6 @@ class JudgedSet(ItemData):
             item, response = asked[number]
             return self.judge.preference(item.prompt, response, item.response)
 
-        def build(folder: Path) -> None:
-            resume_lines(folder / _FILE, len(asked), judge, self._progress)
-
-        path = self._stages.get("judgements", key, build) / _FILE
+        build = lines_for(_FILE, len(asked), judge, self._progress)
+        path = self._stages.get("judgements", key, MadeBy(build, (self.judge,))) / _FILE
         return [float(win) for win in read_lines(path)]

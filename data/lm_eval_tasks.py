@@ -13,7 +13,22 @@ from typing import Any
 import pandas as pd
 
 from data.records.benchmarks import BenchmarkAnswer
+from data.rows import anything, columns, maybe, placed, spelt, text, unfit
 from data.sources import PROJECT
+
+
+@columns(filter=text, doc_id=spelt, filtered_resps=anything, metrics=maybe(anything))
+def _logged(row: dict[str, Any]) -> dict[str, Any]:
+    """What the harness logs of one question; its metrics are columns of their own names."""
+    return row
+
+
+def _score(value: Any, path: str) -> float:
+    """A metric of the harness: any number of Python or numpy, true and false too."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise unfit(value, path, "a number") from None
 
 
 class LmEvalTasks:
@@ -29,6 +44,8 @@ class LmEvalTasks:
         name: what the data are called in tables.
         seed: of the examples in prompts.
     """
+
+    scored_by: tuple[str, ...] = ("data.scoring_columns",)
 
     def __init__(
         self,
@@ -72,19 +89,19 @@ class LmEvalTasks:
         """
         found = []
         for task, rows in samples.items():
-            filters = list(dict.fromkeys(row["filter"] for row in rows))
+            logged = [_logged(row) for row in placed(rows, f"task {task}")]
+            filters = list(dict.fromkeys(row["filter"] for row in logged))
             if self.filter is not None and self.filter not in filters:
                 raise ValueError(f"task {task} has the filters {', '.join(filters)}, data.filter is {self.filter!r}")
-            for row in rows:
+            for place, row in enumerate(logged, start=1):
                 if row["filter"] != (self.filter or filters[0]):
                     continue
                 if self.metric not in row:
                     known = sorted(row.get("metrics") or ())
                     raise ValueError(f"task {task} has the metrics {', '.join(known)}, data.metric is {self.metric!r}")
-                response = row["filtered_resps"]
-                found.append(
-                    BenchmarkAnswer(f"{task}/{row['doc_id']}", task, str(response)[:2000], float(row[self.metric]))
-                )
+                score = _score(row[self.metric], f"task {task}, row {place}: the metric {self.metric}")
+                response = str(row["filtered_resps"])[:2000]
+                found.append(BenchmarkAnswer(f"{task}/{row['doc_id']}", task, response, score))
         if not found:
             raise ValueError(f"the harness asked no question of {', '.join(self.tasks)}: raise evaluation.limit")
         return found

@@ -16,6 +16,7 @@ from data.records.relations import Neighbour, Prediction, Prompt, RelationExampl
 from data.refinement import label_of
 from data.relations import READERS, carve, check, drop_recurring, subset
 from data.retrieval.base import Progress, Retriever
+from data.rows import Row, placed
 from data.sources import read_hub, read_rows
 
 _HUB_FIELDS = {"id", "split", "revision", "first_id", "rows"}
@@ -52,6 +53,8 @@ class RelationData(lightning.LightningDataModule):
         dropped_neighbours: by split, how many neighbours the budget left out of its prompts.
         dropped: by split, ids of the train examples that were left out because their sentence recurs there.
     """
+
+    scored_by: tuple[str, ...] = ("data.scoring_relations", "data.scoring_labels")
 
     def __init__(
         self,
@@ -146,6 +149,10 @@ class RelationData(lightning.LightningDataModule):
                 self.examples(split), exclude_same_sentence=exclude, progress=progress
             )
 
+    def require(self, split: str) -> None:
+        """Raise ``ValueError`` unless a split can be judged; a run asks before it trains."""
+        self.examples(split)
+
     def examples(self, split: str) -> list[RelationExample]:
         """Examples of a split in the order of its file; ``ValueError`` for an unknown split."""
         if split not in self.splits:
@@ -157,11 +164,13 @@ class RelationData(lightning.LightningDataModule):
 
     def _load(self) -> dict[str, list[RelationExample]]:
         loaded: dict[str, list[RelationExample]] = {}
+        read: dict[str, list[Row]] = {}
         for split, parts in self._parts.items():
-            rows = [row for part in parts for row in read_rows(self._files[part])]
+            read[split] = rows = [row for part in parts for row in read_rows(self._files[part])]
             loaded[split] = [self._read(row, index) for index, row in enumerate(rows)]
         for split, source in self._hub.items():
-            rows = read_hub(source["id"], split=source["split"], revision=source["revision"])
+            found = read_hub(source["id"], split=source["split"], revision=source["revision"])
+            read[split] = rows = placed(found, f"{source['id']} ({source['split']})")
             if len(rows) != source["rows"]:
                 raise ValueError(
                     f"{source['id']} has {len(rows)} rows in {source['split']!r} where {source['rows']} are expected: "
@@ -171,7 +180,8 @@ class RelationData(lightning.LightningDataModule):
         for split, share in self._carve.items():
             loaded["train"], loaded[split] = carve(loaded["train"], share, name=split)
         for split, examples in loaded.items():
-            check(examples, self.labels, where=f"{self.name}, split {split!r}")
+            # What was carved from train stands in train's rows.
+            check(examples, self.labels, where=f"{self.name}, split {split!r}", rows=read.get(split, read["train"]))
         for split in ("dev", "test"):
             if split in loaded and (split == "dev" or self.drop_train_in_test):
                 loaded["train"], self.dropped[split] = drop_recurring(loaded["train"], loaded[split])

@@ -10,6 +10,7 @@ import numpy as np
 
 from data.artifacts import Stages
 from data.prompts import MAX_NEIGHBOURS
+from data.records.builders import MadeBy
 from data.records.relations import Neighbour, RelationExample, without_tags
 from data.retrieval.base import Progress, Retriever
 from data.retrieval.views import view_of
@@ -62,7 +63,8 @@ class NeighbourLists:
             hits = self._retriever.search(queries, MAX_NEIGHBOURS, banned, progress)
             np.savez(into / "neighbours.npz", indices=hits.indices, scores=hits.scores)
 
-        with np.load(self._stages.get("neighbours", key, build) / "neighbours.npz") as stored:
+        made = MadeBy(build, (self._retriever,))
+        with np.load(self._stages.get("neighbours", key, made) / "neighbours.npz") as stored:
             indices, scores = stored["indices"], stored["scores"]
         return [
             [

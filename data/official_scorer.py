@@ -1,6 +1,6 @@
 """The three evaluations of SemEval-2010 Task 8's official scorer (semeval2010_task8_scorer-v1.2.pl), as numbers.
 
-``scoring.SCORES`` has the official score in the form that statistics need; this is everything else that the scorer
+``scoring_relations`` has the official score in the form that statistics need; this is everything else that the scorer
 prints, to check ours against its output. An empty prediction is an example that it calls skipped.
 """
 
@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from data.relations import SEMEVAL_LABELS
-from data.scoring import COUNTS, INVALID, answers, class_table, relation_of
+from data.scoring_labels import INVALID, answers
+from data.scoring_relations import COUNTS, class_table, relation_of
 
 
 class Section(NamedTuple):

@@ -12,9 +12,10 @@ import pandas as pd
 
 from data.artifacts import Stages
 from data.item_data import ItemData
-from data.preference_rows import TURN, BadRowError, preference_row
+from data.preference_rows import TURN, preference_row
 from data.records.preferences import PreferenceReading, PreferenceRow, RecordedScore
 from data.records.texts import Demonstration, PreferencePair
+from data.rows import BadRowError, Row, placed
 from data.sources import digest_of, read_hub, read_rows
 
 Text = tuple[str, str]
@@ -91,6 +92,8 @@ class PreferenceFiles(ItemData):
         authors: sources by name, recorded ones and models that score.
         dropped: rows left out, by reason.
     """
+
+    scored_by: tuple[str, ...] = ("data.scoring_columns",)
 
     def __init__(
         self,
@@ -180,21 +183,22 @@ class PreferenceFiles(ItemData):
         self.authors = dict(authors)
 
     def _read(self, split: str) -> list[PreferenceRow]:
-        where = self.files.get(split) or f"{self.hub[split]['id']} ({self.hub[split]['split']})"
+        raw: list[Row]
         if split in self.files:
             raw = read_rows(self.files[split])
         else:
             options = self.hub[split]
-            raw = read_hub(options["id"], split=options["split"], revision=options.get("revision"))
+            rows = read_hub(options["id"], split=options["split"], revision=options.get("revision"))
+            raw = placed(rows, f"{options['id']} ({options['split']})")
         found, faults = [], []
         for number, row in enumerate(raw, start=1):
             try:
                 found.append(preference_row(row, f"{split}/{number}", turn=self.turn))
             except BadRowError as error:
-                faults.append(f"{where}, row {number}: {error}")
+                faults.append(str(error))
         if faults and self.bad_rows == "fail":
             more = f" (and {len(faults) - 1} more bad rows of {len(raw)}; data.bad_rows=drop leaves them out)"
-            raise ValueError(faults[0] + (more if len(faults) > 1 else ""))
+            raise BadRowError(faults[0] + (more if len(faults) > 1 else ""))
         self.dropped["bad rows"] += len(faults)
         return [row for row in found if self._kept(row)]
 

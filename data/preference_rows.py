@@ -11,7 +11,7 @@
 | ``ref_mean_chosen_logps``, ``ref_mean_rejected_logps`` | the same per token, which tells the tokens |
 | ``fuse_chosen_logps``, ``fuse_mean_chosen_logps``, ... | the same as lists over sources (InfiFPO) |
 
-Torch-free. A fault is a ``BadRowError`` of a few words; whoever reads the file adds its name and the row's number.
+Torch-free. A fault is a ``BadRowError``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 from data.records.preferences import PreferenceRow, RecordedScore
 from data.records.texts import Conversation, PreferencePair
+from data.rows import BadRowError, alike, anything, columns, maybe, number, shown
 
 TURN = "{role}: {content}\n"
 """How a message is set in a prompt of several, unless told otherwise."""
@@ -29,11 +30,18 @@ TURN = "{role}: {content}\n"
 _SIDES = ("chosen", "rejected")
 
 
-class BadRowError(ValueError):
-    """A row that cannot be read; the message says why and names neither file nor row."""
+_SCORES = [f"score_{side}" for side in _SIDES]
+_LOGPS = [f"{who}_{mean}{side}_logps" for who in ("ref", "fuse") for side in _SIDES for mean in ("", "mean_")]
 
 
-def preference_row(row: Mapping[str, Any], identifier: str, *, turn: str = TURN) -> PreferenceRow:
+@columns(
+    chosen=anything,
+    rejected=anything,
+    prompt=maybe(anything),
+    **dict.fromkeys(_SCORES, maybe(number)),
+    **dict.fromkeys(_LOGPS, maybe(anything)),
+)
+def preference_row(row: dict[str, Any], identifier: str, *, turn: str = TURN) -> PreferenceRow:
     """A row of any of the formats above.
 
     Args:
@@ -47,9 +55,7 @@ def preference_row(row: Mapping[str, Any], identifier: str, *, turn: str = TURN)
         BadRowError: what is wrong.
     """
     prompt, chosen, rejected = _texts(row, turn)
-    scores = [row.get(f"score_{side}") for side in _SIDES]
-    if any(score is not None and not _is_number(score) for score in scores):
-        raise BadRowError(f"score_chosen and score_rejected must be numbers, got {scores}")
+    scores = [row[name] for name in _SCORES]
     return PreferenceRow(
         PreferencePair(identifier, prompt, chosen, rejected),
         _reference(row),
@@ -60,15 +66,15 @@ def preference_row(row: Mapping[str, Any], identifier: str, *, turn: str = TURN)
 
 def _texts(row: Mapping[str, Any], turn: str) -> tuple[str, str, str]:
     """Prompt, chosen and rejected."""
-    for side in _SIDES:
-        if row.get(side) is None:
-            raise BadRowError(f"{side} is missing: text or a list of messages is wanted")
-    prompt, chosen, rejected = row.get("prompt"), row["chosen"], row["rejected"]
+    prompt, chosen, rejected = row["prompt"], row["chosen"], row["rejected"]
     if isinstance(chosen, str) and isinstance(rejected, str):
         if prompt is None:
+            meant = alike("prompt", row, cutoff=0.85)
+            if meant:
+                raise BadRowError(f"prompt is missing (did you mean {meant[0]}?): the responses alone would be split")
             return _common_prompt(chosen, rejected)
         if not isinstance(prompt, str):
-            raise BadRowError("prompt is a list of messages but the responses are text: give all of them alike")
+            raise BadRowError(f"the responses are text and prompt is {shown(prompt)}: give all of them alike")
         return prompt, chosen, rejected
     if isinstance(chosen, str) or isinstance(rejected, str):
         raise BadRowError("one of chosen and rejected is text and the other is not: give both alike")
@@ -112,10 +118,10 @@ def _messages(value: Any, name: str) -> list[tuple[str, str]]:
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise BadRowError(f"{name} must be a list of messages as the other columns are, got {str(value)[:40]!r}")
     found = []
-    for number, message in enumerate(value, start=1):
+    for place, message in enumerate(value, start=1):
         role, content = (message.get("role"), message.get("content")) if isinstance(message, Mapping) else (None, None)
         if not isinstance(role, str) or not isinstance(content, str):
-            raise BadRowError(f"message {number} of {name} needs role and content as text, got {str(message)[:60]}")
+            raise BadRowError(f"message {place} of {name} needs role and content as text, got {str(message)[:60]}")
         found.append((role, content))
     return found
 
@@ -136,18 +142,13 @@ def _common_prompt(chosen: str, rejected: str) -> tuple[str, str, str]:
     return chosen[:length], chosen[length:], rejected[length:]
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def _logp(value: Any, name: str) -> float:
-    if not _is_number(value):
-        raise BadRowError(f"{name} must be a number, got {str(value)[:40]!r}")
-    if not math.isfinite(value):
-        raise BadRowError(f"{name} is {value}: a log-probability must be finite")
-    if value > 0:
-        raise BadRowError(f"{name} is {value:g}: a log-probability is at most 0")
-    return float(value)
+    found = number(value, name)
+    if not math.isfinite(found):
+        raise BadRowError(f"{name} is {found}: a log-probability must be finite")
+    if found > 0:
+        raise BadRowError(f"{name} is {found:g}: a log-probability is at most 0")
+    return found
 
 
 def _score(total: float, mean: float | None, name: str) -> RecordedScore:
@@ -164,14 +165,14 @@ def _score(total: float, mean: float | None, name: str) -> RecordedScore:
 
 def _reference(row: Mapping[str, Any]) -> tuple[RecordedScore, RecordedScore] | None:
     names = [f"ref_{side}_logps" for side in _SIDES]
-    present = [row.get(name) is not None for name in names]
+    present = [row[name] is not None for name in names]
     if not any(present):
         return None
     if not all(present):
         raise BadRowError(f"{names[present.index(False)]} is missing beside {names[present.index(True)]}")
     found = []
     for side in _SIDES:
-        mean = row.get(f"ref_mean_{side}_logps")
+        mean = row[f"ref_mean_{side}_logps"]
         total = _logp(row[f"ref_{side}_logps"], f"ref_{side}_logps")
         found.append(_score(total, None if mean is None else _logp(mean, f"ref_mean_{side}_logps"), f"ref_{side}"))
     return found[0], found[1]
@@ -179,7 +180,7 @@ def _reference(row: Mapping[str, Any]) -> tuple[RecordedScore, RecordedScore] | 
 
 def _sources(row: Mapping[str, Any]) -> tuple[tuple[RecordedScore, RecordedScore], ...]:
     names = [f"fuse_{mean}{side}_logps" for side in _SIDES for mean in ("", "mean_")]
-    values = [row.get(name) for name in names]
+    values = [row[name] for name in names]
     if all(value is None for value in values):
         return ()
     for name, value in zip(names, values, strict=True):

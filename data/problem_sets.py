@@ -8,88 +8,109 @@ are read by the field names that their cards give; nobody has run them here, whe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from data.records.episodes import Grade, Problem
 from data.records.texts import Demonstration
+from data.rows import BadRowError, columns, listed, maybe, messages, placed, record, spelt, text, whole
 from data.sources import read_hub, read_rows
 from data.verifiers.expressions import FormulaSyntaxError, IllegalTextError, evaluate
-from data.verifiers.final_answer import correct
+from data.verifiers.final_answer import asks_for_percent, correct
 from data.worlds.environment import SingleTurn, one_turn
 from data.worlds.seeding import check_split, generator
 from data.worlds.solver import solutions
 
-Row = Mapping[str, Any]
+_LETTERS = "ABCDEFGHIJKLMNOP"
 
 
-def _solved_problem(task: str, prompt: str, answer: Any, solution: Any) -> tuple[str, str, str, str]:
-    return task, str(prompt), str(answer), str(solution or "")
+def _solved_problem(task: str, prompt: str, answer: str, solution: str | None) -> tuple[str, str, str, str]:
+    return task, prompt, answer, solution or ""
 
 
-def grade_school_row(row: Row) -> tuple[str, str, str, str]:
+@columns(question=text, answer=spelt, solution=maybe(text), type=maybe(text))
+def grade_school_row(row: dict[str, Any]) -> tuple[str, str, str, str]:
     """GSM8K and SVAMP: ``question``, ``answer`` and, where there is one, ``solution``; 2.0 is spelt 2."""
-    answer = row["answer"]
-    spelt = str(int(answer)) if isinstance(answer, float) and answer.is_integer() else answer
-    return _solved_problem(str(row.get("type") or "gsm8k"), row["question"], spelt, row.get("solution"))
+    return _solved_problem(row["type"] or "gsm8k", row["question"], row["answer"], row["solution"])
 
 
-def competition_row(row: Row) -> tuple[str, str, str, str]:
-    """MATH: ``problem``, ``answer``, ``type`` or ``subject`` and, where there is one, ``solution``."""
-    return _solved_problem(str(row.get("type") or row["subject"]), row["problem"], row["answer"], row.get("solution"))
+@columns(problem=text, answer=spelt, solution=maybe(text), type=maybe(text), subject=maybe(text))
+def competition_row(row: dict[str, Any]) -> tuple[str, str, str, str]:
+    """MATH: ``problem``, ``answer``, and, where there are any, ``type`` or ``subject`` and ``solution``."""
+    task = row["type"] or row["subject"] or "mathematics"
+    return _solved_problem(task, row["problem"], row["answer"], row["solution"])
 
 
-def hand_row(row: Row) -> tuple[str, str, str, str]:
+@columns(numbers=listed(whole, exactly=4))
+def hand_row(row: dict[str, Any]) -> tuple[str, str, str, str]:
     """The 24 game: ``numbers``; the demonstration is the shortest formula."""
     numbers = tuple(row["numbers"])
-    return _solved_problem("24", " ".join(map(str, numbers)), "24", solutions(numbers, 24)[0])
+    found = solutions(numbers, 24)
+    if not found:
+        raise BadRowError(f"numbers {list(numbers)} make 24 in no way")
+    return _solved_problem("24", " ".join(map(str, numbers)), "24", found[0])
 
 
-def chat_row(row: Row) -> tuple[str, str, str, str]:
+def _gold(value: Any, path: str) -> str:
+    """An answer, or an object that holds it as ``ground_truth``."""
+    if isinstance(value, Mapping):
+        return str(record(ground_truth=spelt)(value, path)["ground_truth"])
+    return spelt(value, path)
+
+
+@columns(prompt=messages, reward_model=_gold, target=maybe(listed(record(content=text))), data_source=maybe(text))
+def chat_row(row: dict[str, Any]) -> tuple[str, str, str, str]:
     """OpenR1-Math-46k-8192 as LUFFY released it: messages in ``prompt``, ``target``, the answer in ``reward_model``."""
     asked = [message["content"] for message in row["prompt"] if message["role"] == "user"]
-    solution = row["target"][0]["content"] if row.get("target") else ""
-    return _solved_problem(
-        str(row.get("data_source") or "mathematics"), asked[-1], _gold(row["reward_model"]), solution
-    )
+    if not asked:
+        raise BadRowError("prompt has no message of the user")
+    solution = row["target"][0]["content"] if row["target"] else ""
+    return _solved_problem(row["data_source"] or "mathematics", asked[-1], row["reward_model"], solution)
 
 
-def olympiad_row(row: Row) -> tuple[str, str, str, str]:
+@columns(question=text, final_answer=listed(spelt, least=1), subfield=maybe(text))
+def olympiad_row(row: dict[str, Any]) -> tuple[str, str, str, str]:
     """OlympiadBench: ``question``, and ``final_answer``, a list of one text, perhaps between dollars."""
-    (answer, *_) = row["final_answer"]
-    return _solved_problem(str(row.get("subfield") or "olympiad"), row["question"], str(answer).strip("$"), "")
+    answer = row["final_answer"][0].strip("$")
+    return _solved_problem(row["subfield"] or "olympiad", row["question"], answer, "")
 
 
-def choice_row(row: Row) -> tuple[str, str, str, str]:
+@columns(question=text, choices=record(text=listed(spelt), label=listed(spelt)), answerKey=spelt)
+def choice_row(row: dict[str, Any]) -> tuple[str, str, str, str]:
     """ARC: ``question``, ``choices`` with ``text`` and ``label``, ``answerKey``."""
-    choices = row["choices"]
-    return _choice("choice", row["question"], choices["text"], list(choices["label"]).index(row["answerKey"]))
+    options, labels = row["choices"]["text"], row["choices"]["label"]
+    if len(options) != len(labels) or row["answerKey"] not in labels:
+        told = f"there are {len(options)} texts"
+        raise BadRowError(f"answerKey is {row['answerKey']!r}, the labels are {', '.join(labels)}, {told}")
+    return _choice("choice", row["question"], options, labels.index(row["answerKey"]))
 
 
-def options_row(row: Row) -> tuple[str, str, str, str]:
+@columns(question=text, options=listed(spelt), answer_index=whole, category=maybe(text))
+def options_row(row: dict[str, Any]) -> tuple[str, str, str, str]:
     """MMLU-Pro: ``question``, ``options``, ``answer_index``, ``category``."""
-    return _choice(str(row.get("category") or "choice"), row["question"], row["options"], int(row["answer_index"]))
+    return _choice(row["category"] or "choice", row["question"], row["options"], row["answer_index"])
 
 
-def diamond_row(row: Row) -> tuple[str, str, str, str]:
+_WRONG = [f"Incorrect Answer {number}" for number in (1, 2, 3)]
+
+
+@columns(**dict.fromkeys(["Question", "Correct Answer", *_WRONG], spelt))
+def diamond_row(row: dict[str, Any]) -> tuple[str, str, str, str]:
     """GPQA: ``Question``, the right answer and three wrong ones; its place follows from the question."""
-    options = [str(row[f"Incorrect Answer {number}"]).strip() for number in (1, 2, 3)]
-    place = generator("gpqa", str(row["Question"])).randrange(4)
-    options.insert(place, str(row["Correct Answer"]).strip())
-    return _choice("gpqa", str(row["Question"]), options, place)
+    options = [row[name].strip() for name in _WRONG]
+    place = generator("gpqa", row["Question"]).randrange(4)
+    options.insert(place, row["Correct Answer"].strip())
+    return _choice("gpqa", row["Question"], options, place)
 
 
-def _choice(task: str, question: Any, options: Any, place: int) -> tuple[str, str, str, str]:
-    letters = "ABCDEFGHIJKLMNOP"
-    told = "\n".join(f"{letter}) {option}" for letter, option in zip(letters, options, strict=False))
-    return _solved_problem(task, f"{question}\n\n{told}", letters[place], "")
+def _choice(task: str, question: str, options: list[str], place: int) -> tuple[str, str, str, str]:
+    if not 0 <= place < len(options) <= len(_LETTERS):
+        raise BadRowError(f"the answer is option {place} of {len(options)}, counted from 0; {len(_LETTERS)} at most")
+    told = "\n".join(f"{letter}) {option}" for letter, option in zip(_LETTERS, options, strict=False))
+    return _solved_problem(task, f"{question}\n\n{told}", _LETTERS[place], "")
 
 
-def _gold(told: Any) -> Any:
-    return told["ground_truth"] if isinstance(told, Mapping) else told
-
-
-READERS: dict[str, Callable[[Row], tuple[str, str, str, str]]] = {
+READERS: dict[str, Callable[[Mapping[str, Any]], tuple[str, str, str, str]]] = {
     "grade_school": grade_school_row,
     "competition": competition_row,
     "hands": hand_row,
@@ -149,9 +170,15 @@ class ProblemSet:
         return one_turn(problem, solution) if solution else ()
 
     def grade(self, problem: Problem, answer: str) -> Grade:
-        """1 for a right final answer, or for a formula that makes 24 of the four numbers; else 0."""
+        """1 for a right final answer, or for a formula that makes 24 of the four numbers; else 0.
+
+        Where a problem asks for a percentage, 28 and 28% are the same: sets of problems write either.
+        """
         hands = self.reader == "hands"
-        right = _wins(problem.prompt, answer) if hands else correct(problem.answer, answer)
+        if hands:
+            right = _wins(problem.prompt, answer)
+        else:
+            right = correct(problem.answer, answer, percent=asks_for_percent(problem.prompt))
         return Grade(float(right), right, "" if right else "wrong")
 
     def environment(self) -> SingleTurn:
@@ -165,7 +192,12 @@ class ProblemSet:
     def _rows(self, split: str) -> list[tuple[str, str, str, str]]:
         check_split(split, self.splits)
         if split not in self._read:
-            rows = self._from_hub(**self.hub[split]) if self.hub else read_rows(self.files[split])
+            rows: Sequence[Mapping[str, Any]]
+            if self.hub:
+                source = self.hub[split]
+                rows = placed(self._from_hub(**source), f"{source['id']} ({source['split']})")
+            else:
+                rows = read_rows(self.files[split])
             self._read[split] = [READERS[self.reader](row) for row in rows]
         return self._read[split]
 

@@ -11,12 +11,14 @@ import heapq
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from data.artifacts import Stages
+from data.hub_commits import known_commit
 from data.preference_files import place
-from data.preference_rows import BadRowError
+from data.rows import BadRowError, Row, RowReader, columns, unfit
 from data.sources import read_rows, stream_hub
 
 _FILE = "prompts.json"
@@ -32,7 +34,16 @@ class Prompt(NamedTuple):
 
 def prompt_text(row: Mapping[str, Any], column: str) -> str:
     """The prompt of a row. ``BadRowError`` where there is none."""
-    value = row.get(column)
+    found: str = _reader(column)(row)
+    return found
+
+
+@cache
+def _reader(column: str) -> RowReader[str]:
+    return columns(**{column: _asked})(lambda row: row[column])
+
+
+def _asked(value: Any, column: str) -> str:
     if isinstance(value, (list, tuple)):
         said = [one for one in value if isinstance(one, Mapping)]
         asked = (
@@ -43,10 +54,8 @@ def prompt_text(row: Mapping[str, Any], column: str) -> str:
         value = next(asked, None)
         if not isinstance(value, str):
             raise BadRowError(f"{column} has no message of the user: {{role, content}} or {{from, value}} is wanted")
-    if value is None:
-        raise BadRowError(f"{column} is missing, the row has {', '.join(row)}: data.column names the prompts' column")
     if not isinstance(value, str):
-        raise BadRowError(f"{column} must be text or a list of messages, got {str(value)[:40]!r}")
+        raise unfit(value, column, "text or a list of messages")
     if not value.strip():
         raise BadRowError(f"{column} is empty")
     if any("\ud800" <= letter <= "\udfff" for letter in value):
@@ -126,9 +135,10 @@ class PromptSets:
     def _taken_from_hub(self, stages: Stages, options: Mapping[str, Any]) -> tuple[list[Any], dict[str, int]]:
         column, rows = options.get("column") or self.column, options.get("rows") or self.rows
         asked: dict[str, Any] = {name: options.get(name) for name in ("split", "config", "revision")}
+        commit = known_commit(options["id"], asked["revision"])
         key = {
-            "hub": options["id"], **asked, "column": column, "rows": rows, "max_bytes": self.max_bytes,
-            "bad_rows": self.bad_rows,
+            "hub": options["id"], **asked, "commit": commit, "column": column, "rows": rows,
+            "max_bytes": self.max_bytes, "bad_rows": self.bad_rows,
         }  # fmt: skip
 
         def build(folder: Path) -> None:
@@ -149,11 +159,11 @@ class PromptSets:
             seen: set[bytes] = set()
             for number, row in enumerate(rows, start=1):
                 try:
-                    text = prompt_text(row, column)
+                    text = prompt_text(Row(row, where, number), column)
                 except BadRowError as error:
                     if self.bad_rows == "fail":
-                        told = "data.bad_rows=drop leaves such rows out"
-                        raise ValueError(f"{where}, row {number}: {error}; {told}") from None
+                        told = "data.column names the prompts' column, data.bad_rows=drop leaves such rows out"
+                        raise BadRowError(f"{error}; {told}") from None
                     dropped["bad rows"] += 1
                     continue
                 if self.max_bytes is not None and len(text.encode()) > self.max_bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import pandas as pd
@@ -22,11 +21,12 @@ from data.corpora import Corpus
 from data.item_data import ItemData
 from data.order import Order
 from data.passage_lists import PassageLists, without_hidden_answers
+from data.records.builders import MadeBy
 from data.records.passages import Passage, RagExample
 from data.records.readings import ReadingItem
 from data.records.texts import Completion
 from data.relations import subset
-from data.resumed_lines import read_lines, resume_lines
+from data.resumed_lines import lines_for, read_lines
 from data.retrieval.base import Progress, Retriever
 from data.sources import digest_of
 
@@ -62,7 +62,9 @@ class QuestionPlan:
         depth: passages that are retrieved and kept as a stage: cells with another k share it. Above k.
         absent: training questions without gold in their context: "keep" teaches to guess, "drop" leaves them out.
         pairs: a set whose train split retrievers that are trained here learn from.
-        order, k, k_least, gold, budget, overflow, seed: see ``context.Showing``.
+        gold: see ``context.Showing``; also "unknown": which passages are gold is not looked at, for a corpus that has
+            other passages than the questions' own. Scores by gold are missing then.
+        order, k, k_least, budget, overflow, seed: see ``context.Showing``.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class QuestionPlan:
         k: int = 10,
         k_least: int | None = None,
         depth: int = 128,
-        gold: Literal["kept", "removed"] = "kept",
+        gold: Literal["kept", "removed", "unknown"] = "kept",
         budget: int | None = None,
         overflow: Literal["fail", "drop"] = "fail",
         absent: Literal["keep", "drop"] = "keep",
@@ -97,11 +99,22 @@ class QuestionPlan:
         for name, given in (("hidden_answers", hidden_answers), ("absent", absent)):
             if given not in ("keep", "drop"):
                 raise ValueError(f"{name} must be keep or drop, got {given!r}")
+        if gold not in ("kept", "removed", "unknown"):
+            raise ValueError(f"gold must be kept, removed or unknown, got {gold!r}")
+        if gold == "unknown" and (gold_first or absent == "drop"):
+            raise ValueError("gold=unknown goes neither with gold_first nor with absent=drop, which look at it")
         self.asked, self.split, self.corpus, self.retriever = asked, split, corpus, retriever
         self.gold_first, self.hidden_answers, self.questions = bool(gold_first), hidden_answers, questions
         self.depth, self.absent, self.pairs = int(depth), absent, pairs
+        self.gold_known = gold != "unknown"
         self._showing = Showing(
-            order=order, k=k, k_least=k_least, gold=gold, budget=budget, overflow=overflow, seed=seed
+            order=order,
+            k=k,
+            k_least=k_least,
+            gold="removed" if gold == "removed" else "kept",
+            budget=budget,
+            overflow=overflow,
+            seed=seed,
         )
 
     def contexts(
@@ -115,28 +128,34 @@ class QuestionPlan:
         """Contexts of all questions, in their order; see ``Showing.show`` for what is refused.
 
         Raises:
-            ValueError: a split that the set lacks, or k passages wanted where the questions bring none.
+            ValueError: a split that the set lacks, k passages wanted where the questions bring none, or a corpus with
+                none of the gold passages.
         """
         split = self.split or next((name for name in ("test", "dev", "train") if name in self.asked.splits), "test")
         examples = subset(self.asked.examples(split), self.questions)
-        ranked = self._ranked(examples, stages, progress)
+        if not self.gold_known:
+            examples = [example._replace(gold=()) for example in examples]
+        examples, ranked = self._ranked(examples, stages, progress)
         if self._showing.k and not any(ranked):
             raise ValueError(f"questions {self.asked.name} bring no passages: give a corpus and a retriever, or k=0")
         paired = zip(examples, ranked, strict=True)
         return [self._showing.show(one, self._sorted(one, found), render, tokens) for one, found in paired]
 
     def _ranked(
-        self, examples: Sequence[RagExample], stages: Stages, progress: Progress | None
-    ) -> list[Sequence[Passage]]:
+        self, examples: list[RagExample], stages: Stages, progress: Progress | None
+    ) -> tuple[list[RagExample], list[Sequence[Passage]]]:
+        """The questions, with the corpus's ids where one is searched, and their passages, best first."""
         if self._showing.k == 0:
-            return [() for _ in examples]
+            return examples, [() for _ in examples]
         if self.corpus is None or self.retriever is None:
-            return [example.passages for example in examples]
+            return examples, [example.passages for example in examples]
         corpus = self.corpus.passages(stages, progress)
         pairs = [] if self.pairs is None else self.pairs.examples("train")
-        lists = PassageLists(self.retriever, corpus, stages, training=pairs).of(examples, self.depth, progress=progress)
-        places = corpus.positions({hit.id for hits in lists for hit in hits})
-        return [[corpus[places[hit.id]] for hit in hits] for hits in lists]
+        lists = PassageLists(self.retriever, corpus, stages, training=pairs)
+        examples = lists.located(examples, name=f"questions {self.asked.name} over corpus {self.corpus.name}")
+        found = lists.of(examples, self.depth, progress=progress)
+        places = corpus.positions({hit.id for hits in found for hit in hits})
+        return examples, [[corpus[places[hit.id]] for hit in hits] for hits in found]
 
     def _sorted(self, example: RagExample, ranked: Sequence[Passage]) -> Sequence[Passage]:
         if self.hidden_answers == "drop":
@@ -189,6 +208,8 @@ class QuestionRag(ItemData):
         rejected: training questions whose label was rejected, by reason; known once the items have been asked for.
         collate, start_step: see ``ItemData``; ``count_tokens`` is for budgets.
     """
+
+    scored_by: tuple[str, ...] = ("data.scoring_columns", "data.scoring_rag")
 
     def __init__(
         self,
@@ -247,14 +268,12 @@ class QuestionRag(ItemData):
             "texts": digest_of([[prompt, one.answers[0]] for prompt, one in zip(prompts, examples, strict=True)]),
         }
 
-        def build(folder: Path) -> None:
-            def ask(number: int) -> str:
-                return teacher.reply(prompts[number], examples[number].answers[0])
+        def ask(number: int) -> str:
+            return teacher.reply(prompts[number], examples[number].answers[0])
 
-            resume_lines(folder / _LABELS, len(examples), ask, self._progress)
-
+        build = lines_for(_LABELS, len(examples), ask, self._progress)
         self._stages = self._stages or TemporaryStages()
-        replies = read_lines(self._stages.get("teacher_labels", key, build) / _LABELS)
+        replies = read_lines(self._stages.get("teacher_labels", key, MadeBy(build, (teacher,))) / _LABELS)
         made, rejected = [], Counter[str]()
         for reply, prompt, example in zip(replies, prompts, examples, strict=True):
             label, fault = teacher.label(str(reply), example)

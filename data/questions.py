@@ -15,6 +15,7 @@ from data.chunking import Chunker, Span
 from data.corpora import passage_id
 from data.records.passages import Passage, RagExample
 from data.relations import subset
+from data.rows import BadRowError, columns, flag, listed, maybe, placed, record, spelt, text, whole
 from data.sources import read_hub, read_rows
 
 Reader = Callable[[Mapping[str, Any], int, Chunker], list[RagExample]]
@@ -27,47 +28,72 @@ def _passage(title: Any, text: str) -> Passage:
     return Passage(passage_id(text), str(title or ""), " ".join(text.split()))
 
 
-def gold_row(row: Mapping[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
+_answers = listed(spelt)
+_ASKED = {"id": spelt, "question": text, "answers": _answers}
+
+
+@columns(**_ASKED, gold=record(title=maybe(spelt), text=text))
+def gold_row(row: dict[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
     """Question with one ``gold`` passage (title, text) and no distractor."""
     passage = _passage(row["gold"]["title"], row["gold"]["text"])
-    return [RagExample(str(row["id"]), row["question"], tuple(row["answers"]), (passage.id,), (passage,))]
+    return [RagExample(row["id"], row["question"], tuple(row["answers"]), (passage.id,), (passage,))]
 
 
-def open_row(row: Mapping[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
+def _one_or_more(value: Any, path: str) -> list[str]:
+    return _answers(value, path) if isinstance(value, list) else [spelt(value, path)]
+
+
+_OPEN = ("answers", "golden_answers", "answer")
+
+
+@columns(*_OPEN, question=text, id=maybe(spelt), **dict.fromkeys(_OPEN, maybe(_one_or_more)))
+def open_row(row: dict[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
     """Question with ``answers``, ``answer`` or ``golden_answers`` and no passage."""
-    found: Any = next((row[name] for name in ("answers", "golden_answers", "answer") if row.get(name)), [])
-    answers = [found] if isinstance(found, str) else found
-    return [RagExample(str(row.get("id") or f"q{index}"), row["question"], tuple(map(str, answers)))]
+    answers: list[str] = next((row[name] for name in _OPEN if row[name]), [])
+    return [RagExample(row["id"] or f"q{index}", row["question"], tuple(answers))]
 
 
-def paragraphs_row(row: Mapping[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
+@columns(**_ASKED, paragraphs=listed(record(title=maybe(spelt), text=text, is_supporting=flag), least=1))
+def paragraphs_row(row: dict[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
     """Question with ``paragraphs``, of which those that are ``is_supporting`` are gold (HotpotQA, MuSiQue)."""
     passages = [_passage(paragraph["title"], paragraph["text"]) for paragraph in row["paragraphs"]]
     marked = zip(passages, row["paragraphs"], strict=True)
     gold = dict.fromkeys(passage.id for passage, paragraph in marked if paragraph["is_supporting"])
     shown = tuple({passage.id: passage for passage in passages}.values())
-    return [RagExample(str(row["id"]), row["question"], tuple(row["answers"]), tuple(gold), shown)]
+    return [RagExample(row["id"], row["question"], tuple(row["answers"]), tuple(gold), shown)]
 
 
-def abstract_row(row: Mapping[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
+@columns(id=spelt, question=text, answer=spelt, labels=listed(spelt), contexts=listed(text, least=1))
+def abstract_row(row: dict[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
     """PubMedQA: yes, no or maybe, from the sections of one abstract, all of which are gold."""
+    if len(row["labels"]) != len(row["contexts"]):
+        raise BadRowError(f"there are {len(row['labels'])} labels for {len(row['contexts'])} contexts: give one each")
     sections = zip(row["labels"], row["contexts"], strict=True)
     passages = tuple({made.id: made for made in (_passage(label, text) for label, text in sections)}.values())
     gold = tuple(passage.id for passage in passages)
-    return [RagExample(str(row["id"]), row["question"], (row["answer"],), gold, passages)]
+    return [RagExample(row["id"], row["question"], (row["answer"],), gold, passages)]
 
 
-def document_row(row: Mapping[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
+@columns(
+    doc_id=spelt,
+    context=text,
+    qas=listed(record(id=spelt, question=text, answers=listed(record(answer_start=whole, text=text)))),
+)
+def document_row(row: dict[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
     """COVID-QA: questions on one long paper, cut into passages; gold are those that the span of an answer touches."""
-    text, document = row["context"], str(row["doc_id"])
-    pieces = chunk.cut(text)
+    context, document = row["context"], row["doc_id"]
+    pieces = chunk.cut(context)
     passages = tuple(
-        Passage(f"{document}#{number}", "", text[piece.start : piece.end]) for number, piece in enumerate(pieces)
+        Passage(f"{document}#{number}", "", context[piece.start : piece.end]) for number, piece in enumerate(pieces)
     )
     made = []
     for asked in row["qas"]:
         marked = [(answer["answer_start"], answer["text"]) for answer in asked["answers"]]
         found = [Span(start, start + len(words)) for start, words in marked]
+        outside = next((span for span in found if not 0 <= span.start <= span.end <= len(context)), None)
+        if outside is not None:
+            told = f"an answer spans the characters {outside.start}..{outside.end}"
+            raise BadRowError(f"question {asked['id']}: {told}, the context has {len(context)}")
         gold = tuple(
             passage.id
             for passage, piece in zip(passages, pieces, strict=True)
@@ -78,46 +104,69 @@ def document_row(row: Mapping[str, Any], index: int, chunk: Chunker) -> list[Rag
     return made
 
 
-def squad_row(row: Mapping[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
+@columns(id=spelt, question=text, title=maybe(spelt), context=text, answers=listed(record(text=text)))
+def squad_row(row: dict[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
     """SQuAD and XQuAD: one ``context``, answers as spans of it."""
-    passage = _passage(str(row["title"]).replace("_", " "), row["context"])
+    passage = _passage((row["title"] or "").replace("_", " "), row["context"])
     answers = tuple(answer["text"] for answer in row["answers"])
-    return [RagExample(str(row["id"]), row["question"], answers, (passage.id,), (passage,))]
+    return [RagExample(row["id"], row["question"], answers, (passage.id,), (passage,))]
 
 
-def qed_row(row: Mapping[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
+@columns(id=spelt, question=text, title=maybe(spelt), paragraph=text, answers=listed(_one_or_more))
+def qed_row(row: dict[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
     """QED: a Natural Question with its paragraph; each answer may consist of several spans."""
     passage = _passage(row["title"], row["paragraph"])
-    answers = tuple(", ".join(parts) if not isinstance(parts, str) else parts for parts in row["answers"])
-    return [RagExample(str(row["id"]), row["question"], answers, (passage.id,), (passage,))]
+    answers = tuple(", ".join(parts) for parts in row["answers"])
+    return [RagExample(row["id"], row["question"], answers, (passage.id,), (passage,))]
 
 
-def key_value_row(row: Mapping[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
+@columns(key=spelt, value=spelt, ordered_kv_records=listed(listed(spelt, exactly=2), least=1))
+def key_value_row(row: dict[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
     """Key-value retrieval: each pair is a passage, the key is the question, its value the answer."""
     passages = tuple(Passage(key, "", f'"{key}": "{value}"') for key, value in row["ordered_kv_records"])
+    if row["key"] not in {passage.id for passage in passages}:
+        raise BadRowError(f"key is {row['key']!r}, which no pair of ordered_kv_records has")
     return [RagExample(f"kv{index}", row["key"], (row["value"],), (row["key"],), passages)]
 
 
-def snippets_row(row: Mapping[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
+def _snippet(value: Any, path: str) -> dict[str, Any]:
+    """A title and a text, or a text alone."""
+    found: dict[str, Any] = record(title=maybe(spelt), text=maybe(text))(
+        {"text": value} if isinstance(value, str) else value, path
+    )
+    return found
+
+
+@columns(question_id=spelt, question=text, ground_truth=_answers, context=listed(_snippet))
+def snippets_row(row: dict[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
     """RetrievalQA: question with web snippets in ``context``; which of them hold the answer is not marked.
 
     A snippet is a title and a text, or a text alone; a title without a text is left out.
     """
-    snippets = [{"text": found} if isinstance(found, str) else found for found in row["context"]]
-    passages = [_passage(found.get("title"), found["text"]) for found in snippets if (found.get("text") or "").strip()]
+    passages = [_passage(found["title"], found["text"]) for found in row["context"] if (found["text"] or "").strip()]
     shown = tuple({passage.id: passage for passage in passages}.values())
-    return [RagExample(str(row["question_id"]), row["question"], tuple(row["ground_truth"]), (), shown)]
+    return [RagExample(row["question_id"], row["question"], tuple(row["ground_truth"]), (), shown)]
 
 
-def choices_row(row: Mapping[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
+def _choice(value: Any, path: str) -> int:
+    """The number of a choice, from 0, or its letter, as the hub's class labels come."""
+    if isinstance(value, str) and len(value) == 1 and value in _CHOICES:
+        return _CHOICES.index(value)
+    return whole(value, path)
+
+
+@columns(question=text, choices=listed(spelt, least=1), answer=_choice, id=maybe(spelt), subject=maybe(text))
+def choices_row(row: dict[str, Any], index: int, chunk: Chunker) -> list[RagExample]:
     """MMLU: ``question``, ``choices`` and the number of the right one; the options stand below the question.
 
     Letter and text of the right choice are both accepted.
     """
-    choices, right = list(row["choices"]), int(row["answer"])
+    choices, right = row["choices"], row["answer"]
+    if not 0 <= right < len(choices) or len(choices) > len(_CHOICES):
+        raise BadRowError(f"answer is {right}, wanted: 0..{len(choices) - 1}, and at most {len(_CHOICES)} choices")
     options = "\n".join(f"{letter}. {choice}" for letter, choice in zip(_CHOICES, choices, strict=False))
-    name = str(row.get("id") or f"{row.get('subject') or 'mmlu'}-{index}")
-    return [RagExample(name, f"{row['question']}\n{options}", (_CHOICES[right], str(choices[right])))]
+    name = row["id"] or f"{row['subject'] or 'mmlu'}-{index}"
+    return [RagExample(name, f"{row['question']}\n{options}", (_CHOICES[right], choices[right]))]
 
 
 READERS: dict[str, Reader] = {
@@ -200,11 +249,19 @@ class QuestionSet:
         return self._examples[split]
 
     def _load(self, split: str) -> list[RagExample]:
+        rows: Sequence[Mapping[str, Any]]
         if split in self.files:
             rows = read_rows(self.files[split])
         else:
             source = self.hub[split]
-            rows = read_hub(source["id"], config=source["config"], split=source["split"], revision=source["revision"])
+            found = read_hub(source["id"], config=source["config"], split=source["split"], revision=source["revision"])
+            rows = placed(found, f"{source['id']} ({source['split']})")
+        for field in self.only:
+            if rows and not any(field in row for row in rows):
+                raise ValueError(
+                    f"questions {self.name}: only asks for {field}, which no row of {split} has; found "
+                    f"{', '.join(sorted(rows[0]))}"
+                )
         kept = [row for row in rows if all(row.get(field) in values for field, values in self.only.items())]
         read = READERS[self.reader]
         made = [example for index, row in enumerate(kept) for example in read(row, index, self.chunk)]
@@ -215,7 +272,10 @@ class QuestionSet:
         if doubled:
             raise ValueError(f"questions {self.name}, split {split!r}: ids must be unique, {doubled[:5]} recur")
         if not usable:
-            raise ValueError(f"questions {self.name}, split {split!r}: no question is left of {len(rows)} rows")
+            raise ValueError(
+                f"questions {self.name}, split {split!r}: no question is left of {len(rows)} rows: "
+                f"{len(rows) - len(kept)} have other values than only asks for, {len(made)} lack question or answer"
+            )
         return subset(usable, self.limit)
 
 

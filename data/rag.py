@@ -106,6 +106,8 @@ class FactRag(ItemData):
         collate, start_step: see ``ItemData``; ``count_tokens`` is for budgets.
     """
 
+    scored_by: tuple[str, ...] = ("data.scoring_columns", "data.scoring_rag")
+
     def __init__(
         self,
         *,

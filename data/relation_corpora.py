@@ -35,10 +35,11 @@ class CorpusData(RelationData):
         self._reader = reader
 
     def _load(self) -> dict[str, list[RelationExample]]:
-        loaded = {}
-        for split, parts in self._parts.items():
-            rows = [row for part in parts for row in read_rows(self._files[part])]
-            loaded[split] = self._reader.examples(rows, split)
+        rows = {
+            split: [row for part in parts for row in read_rows(self._files[part])]
+            for split, parts in self._parts.items()
+        }
+        loaded = {split: self._reader.examples(found, split) for split, found in rows.items()}
         settled = settle(
             loaded,
             name=str(self.name),
@@ -46,6 +47,7 @@ class CorpusData(RelationData):
             shares=self._carve,
             drop_train_in_test=self.drop_train_in_test,
             train_limit=self.train_limit,
+            rows=rows,
         )
         self.dropped = settled.dropped
         return settled.examples

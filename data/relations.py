@@ -6,6 +6,7 @@ https://aclanthology.org/D18-1514). Torch-free.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 from collections import Counter
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from data.records.relations import RelationExample, without_tags
+from data.rows import BadRowError, Row, columns, listed, maybe, shown, spelt, text, unfit, whole
 
 SEMEVAL_RELATIONS = (
     "Cause-Effect",
@@ -36,7 +38,8 @@ SEMEVAL_LABELS = (
 _PAIR = {tag: re.compile(rf"<{tag}>(.*?)</{tag}>") for tag in ("e1", "e2")}
 
 
-def tagged_row(row: Mapping[str, Any], index: int) -> RelationExample:
+@columns(sentence=text, relation=text, id=maybe(spelt), e1=maybe(spelt), e2=maybe(spelt))
+def tagged_row(row: dict[str, Any], index: int) -> RelationExample:
     """Row with a ready tagged ``sentence`` and its ``relation`` (SemEval); ``id``, ``e1``, ``e2`` are checked if there.
 
     Args:
@@ -44,45 +47,53 @@ def tagged_row(row: Mapping[str, Any], index: int) -> RelationExample:
         index: position in the file, counted from 0: the id (plus one) where the row has none.
 
     Raises:
-        ValueError: tags missing, doubled, nested or empty, or ``e1``/``e2`` that differ from the marked words.
+        BadRowError: tags missing, doubled, nested or empty, or ``e1``/``e2`` that differ from the marked words.
     """
-    name = str(row.get("id") or index + 1)
-    text = str(row["sentence"])
-    head, tail = marked(text, where=f"row {name}")
+    head, tail = marked(row["sentence"], where="sentence")
     for field, words in (("e1", head), ("e2", tail)):
-        if row.get(field) not in (None, words):
-            raise ValueError(f"row {name}: {field} is {row[field]!r} but the tags mark {words!r}; correct one of them")
-    return RelationExample(name, text, head, tail, str(row["relation"]))
+        if row[field] not in (None, words):
+            raise BadRowError(f"{field} is {row[field]!r} but the tags mark {words!r}; correct one of them")
+    return RelationExample(row["id"] or str(index + 1), row["sentence"], head, tail, row["relation"])
 
 
-def token_row(row: Mapping[str, Any], index: int) -> RelationExample:
+def _mention(value: Any, path: str) -> list[int]:
+    """Positions of the first mention of an entity: [name, number, [positions, ...]]."""
+    try:
+        positions = value[2][0]
+    except (TypeError, LookupError):
+        raise unfit(value, path, "[name, number, [positions, ...]]") from None
+    found: list[int] = listed(whole)(positions, f"{path}[2][0]")
+    return found
+
+
+@columns(tokens=listed(spelt), h=_mention, t=_mention, relation=text, name=text)
+def token_row(row: dict[str, Any], index: int) -> RelationExample:
     """Row with ``tokens`` and the positions of head ``h`` and tail ``t`` (FewRel); its ``name`` is the label.
 
     The first mention of each entity is marked; either may stand first. The id is relation and position in the split.
 
     Raises:
-        ValueError: positions that are not one unbroken run inside the sentence, or that overlap.
+        BadRowError: positions that are not one unbroken run inside the sentence, or that overlap.
     """
-    tokens = [str(token) for token in row["tokens"]]
-    where = f"row {index}"
+    tokens = row["tokens"]
     spans = {}
     for tag, field in (("e1", "h"), ("e2", "t")):
-        positions = [int(position) for position in row[field][2][0]]
+        positions = row[field]
         run = list(range(positions[0], positions[0] + len(positions))) if positions else []
         if not run or positions != run or run[0] < 0 or run[-1] >= len(tokens):
-            raise ValueError(
-                f"{where}: {field} has the positions {positions}; wanted: one unbroken run in 0..{len(tokens) - 1}"
+            raise BadRowError(
+                f"{field} has the positions {positions}; wanted: one unbroken run in 0..{len(tokens) - 1}"
             )
         spans[tag] = (run[0], run[-1] + 1)
     if max(start for start, _ in spans.values()) < min(end for _, end in spans.values()):
-        raise ValueError(f"{where}: head and tail overlap ({spans}); marked pairs must be disjoint")
+        raise BadRowError(f"head and tail overlap ({spans}); marked pairs must be disjoint")
     words = list(tokens)
     for tag, (start, end) in spans.items():
         words[start] = f"<{tag}>{words[start]}"
         words[end - 1] = f"{words[end - 1]}</{tag}>"
-    text = " ".join(words)
-    head, tail = marked(text, where=where)
-    return RelationExample(f"{row['relation']}-{index}", text, head, tail, str(row["name"]))
+    sentence = " ".join(words)
+    head, tail = marked(sentence, where="tokens")
+    return RelationExample(f"{row['relation']}-{index}", sentence, head, tail, row["name"])
 
 
 READERS: dict[str, Callable[[Mapping[str, Any], int], RelationExample]] = {"tagged": tagged_row, "tokens": token_row}
@@ -93,25 +104,33 @@ def marked(text: str, *, where: str = "text") -> tuple[str, str]:
     """Words between <e1>..</e1> and between <e2>..</e2>.
 
     Raises:
-        ValueError: not exactly one of each of the four tags, nested pairs, or an empty entity.
+        BadRowError: not exactly one of each of the four tags, nested pairs, or an empty entity.
     """
     words = []
     spans = []
     for tag, pattern in _PAIR.items():
         found = list(pattern.finditer(text))
         if len(found) != 1 or text.count(f"<{tag}>") != 1 or text.count(f"</{tag}>") != 1:
-            raise ValueError(f"{where}: exactly one <{tag}>..</{tag}> is wanted, got {text[:80]!r}")
+            raise BadRowError(f"{where}: exactly one <{tag}>..</{tag}> is wanted, got {text[:80]!r}")
         spans.append(found[0].span())
         words.append(found[0].group(1))
     if spans[0][0] < spans[1][1] and spans[1][0] < spans[0][1]:
-        raise ValueError(f"{where}: <e1> and <e2> must not be nested, got {text[:80]!r}")
+        raise BadRowError(f"{where}: <e1> and <e2> must not be nested, got {text[:80]!r}")
     if not all(word.strip() for word in words):
-        raise ValueError(f"{where}: an entity is empty, got {text[:80]!r}")
+        raise BadRowError(f"{where}: an entity is empty, got {text[:80]!r}")
     return words[0], words[1]
 
 
-def check(examples: Sequence[RelationExample], labels: Sequence[str], *, where: str) -> None:
+def check(
+    examples: Sequence[RelationExample], labels: Sequence[str], *, where: str, rows: Sequence[Mapping[str, Any]] = ()
+) -> None:
     """Ids unique, labels in the inventory.
+
+    Args:
+        examples: of one split.
+        labels: the inventory.
+        where: what the errors call the split.
+        rows: that the examples were read from; an error tells the place of an unknown label by them.
 
     Raises:
         ValueError: naming the offending ids or labels.
@@ -121,7 +140,14 @@ def check(examples: Sequence[RelationExample], labels: Sequence[str], *, where: 
         raise ValueError(f"{where}: ids must be unique, {doubled[:5]} recur")
     unknown = sorted({example.label for example in examples} - set(labels))
     if unknown:
-        raise ValueError(f"{where}: labels {unknown[:5]} are not in the inventory; correct the rows or data.labels")
+        first = next(example for example in examples if example.label in unknown)
+        places = (row.place for row in rows if isinstance(row, Row) and first.label in row.values())
+        near = difflib.get_close_matches(first.label, labels, n=1, cutoff=0.7)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(
+            f"{where}: labels {unknown[:5]} are not in the inventory, the first of them, {shown(first.label)}{meant}, "
+            f"at {next(places, f'example {first.id}')}; correct the rows or data.labels"
+        )
 
 
 def drop_recurring(

@@ -31,6 +31,17 @@ def resume_lines(
                 progress(number + 1, count)
 
 
+def lines_for(
+    name: str, count: int, make: Callable[[int], Any], progress: Callable[[int, int], None] | None = None
+) -> Callable[[Path], None]:
+    """As ``resume_lines``, for a stage: takes the folder and fills its file ``name``.
+
+    The stage is then named by what makes a line (``records.builders.MadeBy``), not by the code of whoever asks: answers
+    that somebody else gave, perhaps for money, are not asked for again when the asker changes.
+    """
+    return lambda folder: resume_lines(folder / name, count, make, progress)
+
+
 def read_lines(path: Path) -> list[Any]:
     """The values of a finished file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -37,7 +37,7 @@ class RewardModel:
             they were trained with; ``None``: the tokenizer's own.
         max_tokens: longest conversation; a longer one is not cut but gets no reward. ``None``: what the model reads.
         batch_size: conversations at a time. Those of like length go together; padding changes no reward.
-        dtype: of the weights. Gemma 2 overflows in float16.
+        weights_dtype: how the weights are kept, and computed with. Gemma 2 overflows in float16.
         device: such as "cuda:1"; ``None``: a GPU if there is one.
     """
 
@@ -49,7 +49,7 @@ class RewardModel:
         template: str | None = None,
         max_tokens: int | None = None,
         batch_size: int = 8,
-        dtype: str = "bfloat16",
+        weights_dtype: str = "bfloat16",
         device: str | None = None,
     ) -> None:
         if template is not None and not re.fullmatch(r"[^{}]*\{prompt\}[^{}]*\{response\}[^{}]*", template):
@@ -57,8 +57,8 @@ class RewardModel:
         for key, value in (("max_tokens", max_tokens), ("batch_size", batch_size)):
             if value is not None and value < 1:
                 raise ValueError(f"judge.{key} must be at least 1, got {value}")
-        if dtype not in DTYPES:
-            raise ValueError(f"judge.dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        if weights_dtype not in DTYPES:
+            raise ValueError(f"judge.weights_dtype must be one of {', '.join(DTYPES)}, got {weights_dtype!r}")
         if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", device):
             raise ValueError(f"judge.device must be cpu, cuda, cuda:<number> or null, got {device!r}")
         self.weights = weights
@@ -66,7 +66,7 @@ class RewardModel:
         self.template = template
         self.max_tokens = max_tokens
         self.batch_size = int(batch_size)
-        self.dtype = dtype
+        self.weights_dtype = weights_dtype
         self.device = device
         self._tokenizer: Any = None
 
@@ -91,7 +91,7 @@ class RewardModel:
             "weights": weights_digest(folder),
             "template": self.template or hashlib.sha256(self._chat_template(folder).encode()).hexdigest(),
             "max_tokens": self.max_tokens,
-            "dtype": self.dtype,
+            "weights_dtype": self.weights_dtype,
             "control_tokens": "of the template alone",
             "texts": digest_of(hashlib.sha256(json.dumps(text).encode()).hexdigest() for text in order),
             "shard": SHARD,
@@ -168,7 +168,7 @@ class RewardModel:
                 str(folder),
                 local_files_only=True,
                 num_labels=1,
-                dtype=getattr(torch, self.dtype),
+                dtype=getattr(torch, self.weights_dtype),
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
@@ -216,6 +216,6 @@ class RewardModel:
         if bad:
             raise ValueError(
                 f"{self.weights} pays {texts[bad[0]][1][:60]!r} {found[bad[0]]}, which is not finite: check its "
-                f"weights and judge.dtype={self.dtype}"
+                f"weights and judge.weights_dtype={self.weights_dtype}"
             )
         return found

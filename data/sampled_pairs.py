@@ -56,6 +56,8 @@ class SampledPairs(AuthoredPairs):
         max_bytes: leave out responses that have, with their prompt, more UTF-8 bytes; ``None``: none.
     """
 
+    scored_by: tuple[str, ...] = ("data.scoring_columns",)
+
     def __init__(
         self,
         *,

@@ -10,6 +10,7 @@ from typing import Any
 
 from data.records.relations import RelationExample
 from data.relations import marked
+from data.rows import BadRowError, columns, text
 
 _MARKS = (("[[ ", "<e1>"), (" ]]", "</e1>"), ("<< ", "<e2>"), (" >>", "</e2>"))
 
@@ -19,14 +20,15 @@ class BracketedRows:
 
     def examples(self, rows: Sequence[Mapping[str, Any]], split: str) -> list[RelationExample]:
         """See ``relation_corpora.RowReader``. ``ValueError`` for a row without exactly one of each mark."""
-        return [self._example(row, f"{split}-{index}") for index, row in enumerate(rows)]
+        return [_example(row, f"{split}-{index}") for index, row in enumerate(rows)]
 
-    @staticmethod
-    def _example(row: Mapping[str, Any], name: str) -> RelationExample:
-        text = str(row["text"])
-        for mark, tag in _MARKS:
-            if text.count(mark) != 1:
-                raise ValueError(f"row {name}: exactly one {mark.strip()} is wanted, got {text[:80]!r}")
-            text = text.replace(mark, tag)
-        head, tail = marked(text, where=f"row {name}")
-        return RelationExample(name, text, head, tail, str(row["label"]))
+
+@columns(text=text, label=text)
+def _example(row: dict[str, Any], name: str) -> RelationExample:
+    sentence: str = row["text"]
+    for mark, tag in _MARKS:
+        if sentence.count(mark) != 1:
+            raise BadRowError(f"text: exactly one {mark.strip()} is wanted, got {sentence[:80]!r}")
+        sentence = sentence.replace(mark, tag)
+    head, tail = marked(sentence, where="text")
+    return RelationExample(name, sentence, head, tail, row["label"])

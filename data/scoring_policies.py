@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from data.column_scores import Score, mean_of
 
-POLICY_SCORES: tuple[Score, ...] = (
+SCORES: tuple[Score, ...] = (
     *(mean_of(f"{part}_{name}") for name in ("success", "greedy", "pass_at_k") for part in ("id", "ood", "landmarks")),
     mean_of("greedy"),
     mean_of("pass_at_k"),
@@ -16,4 +16,4 @@ POLICY_SCORES: tuple[Score, ...] = (
     mean_of("megatokens_to_reach", percent=False, higher_is_better=False),
     mean_of("rollouts_to_reach", percent=False, higher_is_better=False),
 )
-"""``success`` itself and ``response_tokens`` are among ``column_scores``."""
+"""``success`` itself and ``response_tokens`` are among ``scoring_columns``."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from data.column_scores import Score, mean_of
 
-PROBE_SCORES: tuple[Score, ...] = (
+SCORES: tuple[Score, ...] = (
     mean_of("win_rate"),
     mean_of("lc_win_rate"),
     mean_of("entropy", percent=False),
     mean_of("knowledge_nll", percent=False, higher_is_better=False),
     mean_of("demonstration_log_ratio", percent=False),
 )
-"""KL to the base and likelihood of demonstrations are those of ``scoring_tabular``, the rest of ``column_scores``."""
+"""KL to the base and likelihood of demonstrations are those of ``scoring_tabular``, the rest of ``scoring_columns``."""

@@ -25,7 +25,7 @@ asked attribute as ``error_same_attribute``, else in any passage as ``error_othe
 ``error_not_in_context``. What is no answer of the world's is ``error_malformed``.
 """
 
-RAG_SCORES: tuple[Score, ...] = (
+SCORES: tuple[Score, ...] = (
     mean_of("gold_in_context"),
     mean_of("precision_at_k"),
     mean_of("right_given_gold"),
@@ -38,7 +38,7 @@ RAG_SCORES: tuple[Score, ...] = (
     mean_of("dropped_passages", percent=False, higher_is_better=False),
     mean_of("gold_dropped", higher_is_better=False),
 )
-"""Columns of ``FactRag.frame`` and ``QuestionRag.frame``; exact match and token F1 are of ``column_scores``."""
+"""Columns of ``FactRag.frame`` and ``QuestionRag.frame``; exact match and token F1 are of ``scoring_columns``."""
 
 
 def judged(response: str, context: Context, values: Collection[str], *, marks: tuple[str, str]) -> dict[str, Any]:

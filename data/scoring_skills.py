@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from data.column_scores import Score, mean_of
 
-SKILL_SCORES: tuple[Score, ...] = tuple(
+SCORES: tuple[Score, ...] = tuple(
     mean_of(f"{skill}_success") for skill in ("arithmetic", "strings", "facts", "programs", "style")
 )
 """Columns of ``SkillData.frame``; success over all, reward and response length are scores of every text."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 
 from data.column_scores import Score, mean_of, ratio
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def _correlation() -> Score:
@@ -43,5 +47,5 @@ def _end_spread() -> Score:
     return Score("end_spread", contributions, value, False, False, applies)
 
 
-VALUE_SCORES: tuple[Score, ...] = (mean_of("separates"), mean_of("reward_concordance"), _correlation(), _end_spread())
+SCORES: tuple[Score, ...] = (mean_of("separates"), mean_of("reward_concordance"), _correlation(), _end_spread())
 """Tests of arXiv 2507.00018's statement that logits act as Q-functions."""

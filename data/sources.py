@@ -12,11 +12,14 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).resolve().parent.parent
+from data.hub_commits import asked_commit, known_commit, loaded_commit, noting
+from data.row_files import rows_of
+from data.rows import Row
+
+PROJECT = Path(__file__).resolve().parents[__name__.count(".")]
 """The project root: relative data roots are taken from here, never from the working directory."""
 
 SAMPLES = PROJECT / "data" / "samples"
@@ -107,28 +110,14 @@ def digest(path: Path | str) -> str:
     return _digests[key]
 
 
-def read_rows(file: str) -> list[dict[str, Any]]:
-    """Rows of a JSON-lines file (plain or .gz) through the ``datasets`` library, without the network.
-
-    The library's Arrow files go to a private folder that is removed before this returns: nothing is left on disk, and
-    processes that load at the same time cannot disturb each other.
+def read_rows(file: str) -> list[Row]:
+    """Rows of a file of JSON lines, JSON, CSV or Parquet.
 
     Raises:
         DataNotFoundError: the file is missing (see ``locate``).
-        ValueError: the file is not JSON lines, or has no row.
+        ValueError: it cannot be read, or has no row (see ``row_files.rows_of``).
     """
-    path = locate(file)
-    if not path.stat().st_size:
-        raise ValueError(f"{file} is empty: at least one JSON object per line is wanted")
-    import datasets
-
-    try:
-        with _quiet(), tempfile.TemporaryDirectory(prefix="papergrid-rows-") as cache:
-            return datasets.Dataset.from_json(str(path), cache_dir=cache, keep_in_memory=True).to_list()
-    except (datasets.exceptions.DatasetGenerationError, StopIteration, ValueError, OSError, EOFError) as error:
-        # The library's own words for a first line that is no JSON are an empty StopIteration.
-        cause = " ".join(str(error.__cause__ or error).split())[:200] or "no row can be read"
-        raise ValueError(f"{file} is not JSON lines ({cause}): one JSON object per line is wanted") from None
+    return rows_of(locate(file), file)
 
 
 def read_hub(
@@ -136,20 +125,30 @@ def read_hub(
 ) -> list[dict[str, Any]]:
     """Rows of one split of a hub data set; class labels come as their names. Needs a network, or the hub's local cache.
 
+    A branch is read at the commit that ``hub_commit`` gives for it.
+
     Raises:
-        DataNotFoundError: the hub cannot be reached and the local cache has no copy.
+        DataNotFoundError: the hub cannot be reached and the local cache has no copy, or one of another commit.
     """
     import datasets
 
+    commit = known_commit(hub, revision)
     try:
-        loaded = datasets.load_dataset(hub, config, split=split, revision=revision)
+        loaded = datasets.load_dataset(hub, config, split=split, revision=commit or revision)
     except (OSError, ValueError) as error:  # covers offline mode, missing repositories and unknown splits
         raise _unreachable(hub, split, error) from None
+    found = loaded_commit(loaded)
+    if commit and found and found != commit:  # without a network the library takes whatever it has
+        raise DataNotFoundError(
+            f"hub data {hub!r} are wanted at commit {commit[:12]}, the local cache has {found[:12]}: load the wanted "
+            f"one where there is a network, or set revision={found}"
+        )
     classes = {name: feature for name, feature in loaded.features.items() if isinstance(feature, datasets.ClassLabel)}
-    return [
+    rows = (
         {name: classes[name].int2str(value) if name in classes else value for name, value in row.items()}
         for row in loaded.to_list()
-    ]
+    )
+    return [dict(row) for row in noting(rows, _spelt_hub(hub, found or commit or revision, config, split))]
 
 
 def stream_hub(
@@ -157,15 +156,44 @@ def stream_hub(
 ) -> Iterator[dict[str, Any]]:
     """Rows of one split of a hub data set, one at a time, for what does not fit into memory. Needs a network.
 
+    A branch is read at the commit that ``hub_commit`` gives for it.
+
     Raises:
         DataNotFoundError: the hub cannot be reached.
     """
     import datasets
 
+    commit = known_commit(hub, revision)
     try:
-        yield from datasets.load_dataset(hub, config, split=split, revision=revision, streaming=True)
+        rows = datasets.load_dataset(hub, config, split=split, revision=commit or revision, streaming=True)
+        for row in noting(rows, _spelt_hub(hub, commit or revision, config, split)):
+            yield dict(row)
     except (OSError, ValueError) as error:
         raise _unreachable(hub, split, error) from None
+
+
+def hub_commit(hub: str, revision: str | None = None, *, ask: bool = False) -> str:
+    """Commit that a hub data set is read at; see ``hub_commits``.
+
+    Args:
+        hub: id of the data set.
+        revision: branch, tag or commit; ``None`` is its main branch.
+        ask: ask the hub where this machine does not know.
+
+    Raises:
+        DataNotFoundError: nobody knows.
+    """
+    commit = (asked_commit if ask else known_commit)(hub, revision)
+    if commit is None:
+        raise DataNotFoundError(
+            f"hub data {hub!r} ({revision or 'main'}) were never loaded on this machine, so their commit is not known: "
+            "run where there is a network, or set the revision to a commit"
+        )
+    return commit
+
+
+def _spelt_hub(hub: str, revision: str | None, config: str | None, split: str) -> str:
+    return f"hub:{hub}@{revision or 'main'} {config or 'default'} {split}"
 
 
 def _unreachable(hub: str, split: str, error: Exception) -> DataNotFoundError:
@@ -244,26 +272,18 @@ def weights_digest(folder: Path | str) -> str:
     return digest_of((path.relative_to(folder).as_posix(), digest(path)) for path in files)
 
 
+def folder_digest(folder: Path | str) -> str:
+    """SHA-256 over names and contents of all files in a folder, hidden ones left out."""
+    paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    names = {path: path.relative_to(folder) for path in paths}
+    shown = [path for path, name in names.items() if not any(part.startswith(".") for part in name.parts)]
+    return digest_of((names[path].as_posix(), digest(path)) for path in shown)
+
+
 def digest_of(items: Iterator[Any] | list[Any] | Mapping[str, Any]) -> str:
     """SHA-256 of plain values as compact JSON, in hexadecimal."""
     plain = dict(items) if isinstance(items, Mapping) else list(items)
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep ``datasets`` from drawing a bar for half a second of work, and from logging what is raised anyway."""
-    import datasets
-
-    shown, verbosity = datasets.is_progress_bar_enabled(), datasets.logging.get_verbosity()
-    datasets.disable_progress_bar()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    try:
-        yield
-    finally:
-        datasets.logging.set_verbosity(verbosity)
-        if shown:
-            datasets.enable_progress_bar()
 
 
 def _cache() -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from data.records.relations import RelationExample
 from data.relations import carve, check, drop_recurring, subset
@@ -24,8 +24,11 @@ def settle(
     shares: Mapping[str, float],
     drop_train_in_test: bool,
     train_limit: int | None,
+    rows: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> Splits:
     """The rules of ``modules.RelationData`` for corpora that are read elsewhere; its docstring has the arguments.
+
+    ``rows`` are what each split was read from, for errors.
 
     Raises:
         ValueError: labels outside the inventory, ids that recur, or no training example left.
@@ -34,7 +37,8 @@ def settle(
     for split, share in shares.items():
         splits["train"], splits[split] = carve(splits["train"], share, name=split)
     for split, examples in splits.items():
-        check(examples, labels, where=f"{name}, split {split!r}")
+        # What was carved from train stands in train's rows.
+        check(examples, labels, where=f"{name}, split {split!r}", rows=rows.get(split, rows.get("train", ())))
     dropped = {}
     for split in ("dev", "test"):
         if split in splits and (split == "dev" or drop_train_in_test):

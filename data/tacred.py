@@ -13,13 +13,12 @@ Departure: RAG4RE's TACRED prompts mark no entities; here they are tagged, as in
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from data.records.relations import RelationExample
-from data.sources import locate, read_hub, read_rows
+from data.rows import BadRowError, columns, listed, placed, spelt, text, whole
+from data.sources import read_hub, read_rows
 from data.token_spans import tag_spans
 
 _ID, _LABEL = "id", "relation"
@@ -62,7 +61,7 @@ class Patches:
         if split in self.hub:
             source = self.hub[split]
             rows = read_hub(source["id"], split=source["split"], revision=source["revision"])
-            return _unique(rows, source["id"])
+            return _unique(placed(rows, f"{source['id']} ({source['split']})"), source["id"])
         return None
 
 
@@ -78,47 +77,48 @@ class TacredRows:
 
     def examples(self, rows: Sequence[Mapping[str, Any]], split: str) -> list[RelationExample]:
         """See ``relation_corpora.RowReader``. ``ValueError`` for corrections of examples that are not in the split."""
+        made = [_example(row) for row in rows]
         corrected = self.patches.labels(split) if self.patches else None
         if corrected is None:
-            return [_example(row, str(row[_LABEL])) for row in rows]
+            return made
         assert self.patches is not None
-        strangers = sorted(set(corrected) - {str(row[_ID]) for row in rows})
+        strangers = sorted(set(corrected) - {example.id for example in made})
         if strangers:
             raise ValueError(
                 f"the patches of {split!r} correct {len(strangers)} ids that TACRED's {split} lacks ({strangers[:3]}): "
                 "give patches and data of the same split and release"
             )
-        kept = rows if self.patches.others == "keep" else [row for row in rows if str(row[_ID]) in corrected]
-        return [_example(row, corrected.get(str(row[_ID]), str(row[_LABEL]))) for row in kept]
+        kept = made if self.patches.others == "keep" else [example for example in made if example.id in corrected]
+        return [example._replace(label=corrected.get(example.id, example.label)) for example in kept]
 
 
-def _example(row: Mapping[str, Any], label: str) -> RelationExample:
-    name = str(row[_ID])
-    head = (int(row["subj_start"]), int(row["subj_end"]) + 1)
-    tail = (int(row["obj_start"]), int(row["obj_end"]) + 1)
-    text, head_words, tail_words = tag_spans([str(token) for token in row["token"]], head, tail, where=f"row {name}")
-    return RelationExample(name, text, head_words, tail_words, label)
+@columns(
+    id=spelt, token=listed(spelt), subj_start=whole, subj_end=whole, obj_start=whole, obj_end=whole, relation=text
+)
+def _example(row: dict[str, Any]) -> RelationExample:
+    head, tail = (row["subj_start"], row["subj_end"] + 1), (row["obj_start"], row["obj_end"] + 1)
+    sentence, head_words, tail_words = tag_spans(row["token"], head, tail, where=f"example {row[_ID]}")
+    return RelationExample(row[_ID], sentence, head_words, tail_words, row[_LABEL])
 
 
 def _labels(file: str) -> dict[str, str]:
-    path = locate(file)
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8") as stream:
-        text = stream.read()
-    try:
-        whole = json.loads(text)
-    except ValueError:  # several JSON values, one per line
-        whole = read_rows(file)
-    if isinstance(whole, Mapping) and not {_ID, _LABEL} <= set(whole):
-        return {str(name): str(label) for name, label in whole.items()}
-    return _unique([whole] if isinstance(whole, Mapping) else whole, file)
+    rows = read_rows(file)
+    if len(rows) == 1 and not {_ID, _LABEL} & set(rows[0]):
+        wrong = next((name for name, label in rows[0].items() if not isinstance(label, str)), None)
+        if wrong is not None:
+            raise BadRowError(f"{file}: the label of {wrong!r} must be text, got {rows[0][wrong]!r}")
+        return dict(rows[0])
+    return _unique(rows, file)
+
+
+@columns(id=spelt, relation=text)
+def _patch(row: dict[str, Any]) -> tuple[str, str]:
+    return row[_ID], row[_LABEL]
 
 
 def _unique(rows: Sequence[Mapping[str, Any]], where: str) -> dict[str, str]:
     labels: dict[str, str] = {}
-    for row in rows:
-        if _ID not in row or _LABEL not in row:
-            raise ValueError(f"{where}: a patch needs the fields id and relation, got {sorted(row)}")
-        if labels.setdefault(str(row[_ID]), str(row[_LABEL])) != str(row[_LABEL]):
-            raise ValueError(f"{where}: the id {row[_ID]!r} has two labels; keep one")
+    for name, label in map(_patch, rows):
+        if labels.setdefault(name, label) != label:
+            raise ValueError(f"{where}: the id {name!r} has two labels; keep one")
     return labels

@@ -14,6 +14,7 @@ from data.artifacts import Stages
 from data.item_data import ItemData
 from data.records.pairs import JudgedPair, PairReading
 from data.records.texts import Demonstration, PreferencePair
+from data.rows import placed
 from data.sources import read_hub, read_rows
 from data.text_rows import DEMONSTRATIONS, PAIRS
 
@@ -92,12 +93,17 @@ class TextSet(ItemData):
         sources: Mapping[str, Any] = self.files or self.hub or {}
         whole = split if split in sources else "all"
         if whole not in sources:
-            raise ValueError(f"{self.name} has no split {split!r}: it has {', '.join(sources)}")
+            raise ValueError(
+                f"{self.name} has no split {split!r}: it has {', '.join(sources)}; add it to data.files, or call one "
+                "file 'all' and hold out a part of it by data.held_out"
+            )
+        rows: Sequence[Mapping[str, Any]]
         if self.files is not None:
             rows = read_rows(self.files[whole])
         else:
             source = sources[whole]
-            rows = read_hub(source["id"], split=source["split"], revision=source.get("revision"))
+            found = read_hub(source["id"], split=source["split"], revision=source.get("revision"))
+            rows = placed(found, f"{source['id']} ({source['split']})")
         if whole != "all":
             return list(rows)
         return [row for row in rows if (self._share(self._prompt(row)) < self.held_out) == (split != "train")]
@@ -143,6 +149,8 @@ class PreferenceSet(TextSet):
             independent, and intervals treat them as if they were. ``None``: all.
         **options: see ``TextSet``.
     """
+
+    scored_by: tuple[str, ...] = ("data.scoring_labels",)
 
     readers = PAIRS
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from data.rows import BadRowError
+
 
 def tag_spans(
     tokens: Sequence[str], head: tuple[int, int], tail: tuple[int, int], *, where: str = "tokens"
@@ -16,15 +18,15 @@ def tag_spans(
         where: what the errors call it.
 
     Raises:
-        ValueError: spans that are empty, reach out of the sentence or overlap; tokens that hold an entity tag.
+        BadRowError: spans that are empty, reach out of the sentence or overlap; tokens that hold an entity tag.
     """
     for name, (start, end) in (("head", head), ("tail", tail)):
         if not 0 <= start < end <= len(tokens):
-            raise ValueError(f"{where}: the {name} spans {start}..{end}, wanted: a run inside 0..{len(tokens)}")
+            raise BadRowError(f"{where}: the {name} spans {start}..{end}, wanted: a run inside 0..{len(tokens)}")
     if max(head[0], tail[0]) < min(head[1], tail[1]):
-        raise ValueError(f"{where}: head {head} and tail {tail} overlap; marked pairs must be disjoint")
+        raise BadRowError(f"{where}: head {head} and tail {tail} overlap; marked pairs must be disjoint")
     if any(tag in token for token in tokens for tag in ("<e1>", "</e1>", "<e2>", "</e2>")):
-        raise ValueError(f"{where}: a token holds an entity tag already: give plain tokens")
+        raise BadRowError(f"{where}: a token holds an entity tag already: give plain tokens")
     words = list(tokens)
     for tag, (start, end) in (("e1", head), ("e2", tail)):
         words[start] = f"<{tag}>{words[start]}"

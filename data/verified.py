@@ -52,6 +52,8 @@ class VerifiedProblems(ItemData):
         several_turns: whether answers are given turn by turn, see ``play`` and ``turns``.
     """
 
+    scored_by: tuple[str, ...] = ("data.scoring_columns", "data.scoring_policies")
+
     def __init__(
         self,
         *,

@@ -16,6 +16,7 @@ from lightning_modules.networks.chat_format import ChatFormat
 from lightning_modules.networks.fingerprint import parameters_digest
 from lightning_modules.networks.language_model import LanguageModel, WorldCodec
 from lightning_modules.networks.token_batch import TokenBatch
+from lightning_modules.precision import computed, computing
 from lightning_modules.scoring_sources import ScoringPolicy, Source, SourceScores, Stages, source_scores
 
 
@@ -27,7 +28,7 @@ class Author:
         model: its weights, with a codec that can tell the bytes of its ids, see ``scoring_sources.Codec``.
 
     Attributes:
-        identity: digests of weights and tokenizer: names what it wrote and scored.
+        identity: digests of weights and tokenizer, and the precision: names what it wrote and scored.
     """
 
     def __init__(self, name: str, model: LanguageModel) -> None:
@@ -37,7 +38,11 @@ class Author:
         if not hasattr(codec, "pieces"):
             raise ValueError(f"{name} has a tokenizer of an unknown kind, {type(codec).__name__}")
         codec.pieces([])  # refuses a tokenizer that loses text
-        self.identity: Mapping[str, str] = {"weights": parameters_digest(model), "tokenizer": codec.identity}
+        self.identity: Mapping[str, str] = {
+            "weights": parameters_digest(model),
+            "tokenizer": codec.identity,
+            **computed(model),
+        }
 
     def reads(self, prompts: Sequence[str], *, room: int) -> list[bool]:
         """Which prompts the model can read, with so many tokens left for a response."""
@@ -92,12 +97,12 @@ class Author:
 
         def logits(ids: Tensor) -> Tensor:
             wake()
-            with torch.no_grad():
+            with torch.no_grad(), computing(self.model):
                 return network.lm_head(network.hidden(ids.to(self.model.device))).cpu()
 
         def responses(batch: TokenBatch) -> Tensor:
             wake()
-            with torch.no_grad():
+            with torch.no_grad(), computing(self.model):
                 return self.model.response_logps(batch.to(self.model.device))[0]
 
         # Not every attention of a hub model takes the mask of a shared prompt.

@@ -7,7 +7,6 @@ vocabulary. The retriever ``trained`` (``data.retrieval.trained``) prepares its 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.base import GridModule, Optimiser, Progress
-from lightning_modules.fitting import CHECKPOINTS, fit
+from lightning_modules.fitting import fit
 from lightning_modules.losses.contrastive import contrastive_loss
 
 
@@ -143,7 +142,6 @@ class BagTraining:
         )
         module.attach(data)
         fit(module, data, folder=folder, max_epochs=self.max_epochs, progress=progress)
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
 def _bags(bags: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from data.records.relations import Prediction
+from lightning_modules.precision import Precision
 from lightning_modules.ranks import Share, batch_mean
 from lightning_modules.sharding import shard
 
@@ -143,6 +144,11 @@ class GridModule(lightning.LightningModule):
         self._spare = False
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.long))
 
+    def compute_in(self, precision: Precision) -> None:
+        """Let the networks compute in a ``trainer.precision`` wherever they are asked, in training and outside it."""
+        for network in self.children():
+            network.precision = precision  # type: ignore[assignment]  # an attribute, no weights
+
     def collate(self, items: list[Any]) -> Any:
         """Items of one training step -> the batch that ``losses`` takes."""
         raise NotImplementedError
@@ -251,6 +257,9 @@ class GridModule(lightning.LightningModule):
     def load_weights(self, folder: Path) -> None:
         """Take over the weights that ``save_weights`` wrote. What they do not hold stays as it is.
 
+        They come in 32 bits, and stay so in a network that was kept in fewer: rounded, a training at a small rate
+        would be lost.
+
         Raises:
             ValueError: no such file, or weights of another network.
         """
@@ -269,4 +278,8 @@ class GridModule(lightning.LightningModule):
                     "use the model that it was trained with"
                 )
             for name in names:
-                own[name].copy_(stored.get_tensor(name))
+                value, weight = stored.get_tensor(name), own[name]
+                if value.dtype.itemsize > weight.dtype.itemsize:
+                    weight.data = value.to(weight.device)
+                else:
+                    weight.copy_(value)

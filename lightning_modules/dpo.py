@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.records.builders import MadeBy
 from data.records.texts import Completion, PreferencePair
 from data.sources import digest_of
 from lightning_modules.base import GridModule, Progress
@@ -24,11 +25,15 @@ from lightning_modules.losses.logps import SequenceLogps, normalise, sequence_lo
 from lightning_modules.networks.fingerprint import parameters_digest
 from lightning_modules.networks.language_model import LanguageModel, LanguageModelConfig, build_language_model
 from lightning_modules.networks.token_batch import TokenBatch, padded_batch, shared_prompt_batch
+from lightning_modules.precision import computed
 
 PairLoss = Callable[[Tensor, Tensor, Tensor, Tensor], PreferenceLoss]
 """Log-probabilities (B,) of chosen and rejected under the policy, then under the reference -> losses and rewards."""
 
 REFERENCE_FILE = "reference.npz"
+
+MIXED_TOLERANCE = 0.05
+"""Least ``start_tolerance`` where products are computed in 16 bits: they round differently in batches that differ."""
 
 
 class StaleReferenceError(ValueError):
@@ -59,7 +64,7 @@ class Dpo(GridModule):
         chunk: response tokens that meet the vocabulary at a time; ``None``: all.
         score_batch: pairs that are scored together under the reference.
         start_tolerance: largest difference, in nats per token, between the cached reference and the policy before its
-            first step. In 32 bits 1e-4 holds with room to spare; mixed precision needs more.
+            first step. In 32 bits 1e-4 holds with room to spare; in mixed precision it is ``MIXED_TOLERANCE`` at least.
         samples: responses to each prompt when it is evaluated.
     """
 
@@ -98,7 +103,7 @@ class Dpo(GridModule):
 
     def attach(self, data: Any) -> None:
         """Build the model; random weights follow from the seed."""
-        self.network = build_language_model(self.model, data, seed=self.seed)
+        self.network = build_language_model(self.model, data, seed=self.seed, trained=self.trains)
 
     def scored_pairs(self, data: Any) -> Sequence[PreferencePair]:
         """The pairs that ``prepare`` scores under the reference: those of train."""
@@ -115,20 +120,20 @@ class Dpo(GridModule):
             sampler = Sampler(max_tokens=data.max_tokens, temperature=data.temperature)
             data.draw_pairs(
                 stages,
-                weights=parameters_digest(self.network),
+                weights="".join([parameters_digest(self.network), *computed(self.network).values()]),
                 write=lambda items: complete(
                     self.network, items, sampler, copies=data.copies, seed=data.seed, progress=progress
                 ),
             )
         pairs = sorted(set(self.scored_pairs(data)))
         texts = [self._ids([pair]) for pair in pairs]
-        key = {"weights": parameters_digest(self.network), "texts": digest_of(texts)}
+        key = {"weights": parameters_digest(self.network), "texts": digest_of(texts), **computed(self.network)}
 
         def build(folder: Path) -> None:
             scored = self.score(pairs, progress=progress)
             np.savez(folder / REFERENCE_FILE, sums=scored.sums.numpy(), lengths=scored.lengths.numpy())
 
-        with np.load(stages.get("reference_logps", key, build) / REFERENCE_FILE) as stored:
+        with np.load(stages.get("reference_logps", key, MadeBy(build, (self.network,))) / REFERENCE_FILE) as stored:
             sums, lengths = stored["sums"], stored["lengths"]
         self._reference = {pair: (sums[row], lengths[row]) for row, pair in enumerate(pairs)}
 
@@ -196,14 +201,16 @@ class Dpo(GridModule):
         reference = batch.reference
         apart = (normalise(policy.sums, policy.lengths) - normalise(reference.sums, reference.lengths)).abs().max()
         again = "delete the stage reference_logps, or prepare the method after its weights are loaded"
-        if not bool((policy.lengths == reference.lengths).all()) or not apart <= self.start_tolerance:
+        mixed = bool(computed(self.network))
+        allowed = max(self.start_tolerance, MIXED_TOLERANCE) if mixed else self.start_tolerance
+        if not bool((policy.lengths == reference.lengths).all()) or not apart <= allowed:
             raise StaleReferenceError(
                 f"before the first step the policy and its cached reference differ by {float(apart):.2g} nats per "
-                f"token, at most {self.start_tolerance:g} is allowed: {again}"
+                f"token, at most {allowed:g} is allowed: {again}"
             )
         loss = self.loss(*self._values(policy), *self._values(reference)).losses.mean()
         wanted = self.loss(*self._values(reference), *self._values(reference)).losses.mean()
-        if not (loss - wanted).abs() <= 1e-2 * max(1.0, float(wanted)):
+        if not (loss - wanted).abs() <= (1e-1 if mixed else 1e-2) * max(1.0, float(wanted)):
             raise StaleReferenceError(
                 f"the loss before the first step is {float(loss):.4f} instead of {float(wanted):.4f}: {again}"
             )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from data.records.relations import Prediction, Prompt
 from lightning_modules.base import GridModule, Optimiser, Progress
 from lightning_modules.networks.marked_encoder import MarkedEncoder
+from lightning_modules.precision import computing
 
 
 class _Classifier(nn.Module):
@@ -115,7 +116,8 @@ class EncoderHead(GridModule):
         for start in range(0, len(order), self.predict_batch):
             chosen = order[start : start + self.predict_batch]
             batch = self._collate_prompts([prompts[index] for index in chosen])
-            best = self.network({name: value.to(device) for name, value in batch.items()}).argmax(-1)
+            with computing(self.network):
+                best = self.network({name: value.to(device) for name, value in batch.items()}).argmax(-1)
             found.update({index: self.labels[at] for index, at in zip(chosen, best.tolist(), strict=True)})
             if progress is not None:
                 progress(len(found), len(prompts))

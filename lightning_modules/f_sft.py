@@ -53,7 +53,7 @@ class FSft(GridModule):
         model: LanguageModelConfig,
         seed: int,
         sampler: Sampling,
-        divergence: str = "pearson_clamped",
+        divergence: str,
         beta: float = 0.1,
         value: Value = "fixed",
         unit: Literal["sequence", "token"] = "sequence",
@@ -84,7 +84,7 @@ class FSft(GridModule):
 
     def attach(self, data: Any) -> None:
         """Build the model; random weights follow from the seed."""
-        self.network = build_language_model(self.model, data, seed=self.seed)
+        self.network = build_language_model(self.model, data, seed=self.seed, trained=self.trains)
         if self.value == "learned":
             width = next(part for part in self.network.modules() if isinstance(part, nn.Embedding)).embedding_dim
             head = nn.Linear(width, 1)
@@ -139,7 +139,9 @@ class FSft(GridModule):
             self.running = running_value(previous, best, decay=self.decay)
             return self.running
         # In units of beta, so that the head's gradient is of the policy's size and clipping does not favour either.
-        found = self.beta * self.network.get_submodule("value_head")(states).squeeze(-1).masked_fill(~mask, 0.0)
+        with torch.autocast(states.device.type, enabled=False):
+            read = self.network.get_submodule("value_head")(states.float()).squeeze(-1)
+        found = self.beta * read.masked_fill(~mask, 0.0)
         start = DIVERGENCES[self.divergence].r0
         if self.unit == "sequence":
             return start + found[:, 0]

@@ -6,103 +6,37 @@ checkpoint may lie between any two steps. Where a training stands in its data fo
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import re
-import shutil
 import signal
+import threading
 import time
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
+from lightning_modules import stopping
 from lightning_modules.base import GridModule, Progress
+from lightning_modules.checkpointing import OneFile, clear, discard, newest_checkpoint, publish, unfinished
+from lightning_modules.precision import Precision, check_precision, keep_trained_in_32_bits, slowdown_on_cpu
 from lightning_modules.ranks import STRATEGIES, Group, Share, environment, joined, placement
 from lightning_modules.sharding import fill, gather, outline, root
 
-CHECKPOINTS = "checkpoints"
-"""Name of the folder of checkpoints inside a training folder."""
-
-KEPT = 2
-"""Checkpoints kept: the newest, and one to fall back on should it be damaged."""
-
-PARTS = "parts.json"
-"""Inside a sharded checkpoint, which is a folder: the CRC-32 of every other file in it."""
-
-Precision = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true"]
-
-
-class Checkpoint(NamedTuple):
-    """A checkpoint that can be read: its path and the number of steps done."""
-
-    path: Path
-    step: int
-
-
-def newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint in a training folder whose bytes are whole; damaged ones are skipped with a warning."""
-    for checkpoint in reversed(_checkpoints(Path(folder))):
-        fault = _fault(checkpoint.path)
-        if fault is None:
-            return checkpoint
-        warnings.warn(f"{checkpoint.path.name} is damaged ({fault}) and skipped: an older one is used", stacklevel=2)
-    return None
-
-
-def _checkpoints(folder: Path) -> list[Checkpoint]:
-    found = []
-    for path in (folder / CHECKPOINTS).glob("step-*.ckpt"):
-        match = re.fullmatch(r"step-(\d+)\.ckpt", path.name)
-        if match:
-            found.append(Checkpoint(path, int(match[1])))
-    return sorted(found, key=lambda checkpoint: checkpoint.step)
-
-
-def _fault(path: Path) -> str | None:
-    if path.is_dir():  # of a sharded training
-        return _sharded_fault(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-    except (OSError, zipfile.BadZipFile) as error:
-        return str(error)
-    return f"{broken} has a wrong checksum" if broken else None
-
-
-def _sharded_fault(folder: Path) -> str | None:
-    try:
-        wanted = json.loads((folder / PARTS).read_text())
-    except (OSError, ValueError) as error:
-        return f"{PARTS}: {error}"
-    for name, checksum in wanted.items():
-        if not (folder / name).is_file():
-            return f"{name} is missing"
-        if _checksum(folder / name) != checksum:
-            return f"{name} has a wrong checksum"
-    return None
-
-
-def _checksum(path: Path) -> int:
-    value = 0
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            value = zlib.crc32(block, value)
-    return value
+PLUMBING = ("_Journal", "_quiet", "_advise", "check_options")
+"""What here can change no result: it logs, reports progress, advises, or refuses."""
 
 
 def check_options(
     *,
     max_epochs: float | None = None,
     max_steps: int | None = None,
+    precision: str = "32-true",
     devices: int = 1,
     strategy: str = "auto",
     gradient_clip: float | None = None,
@@ -117,6 +51,7 @@ def check_options(
         raise ValueError(f"trainer.max_epochs must be above 0 and below 10000, got {max_epochs}")
     if max_steps is not None and max_steps < 1:
         raise ValueError(f"trainer.max_steps must be at least 1, got {max_steps}")
+    check_precision(precision)
     if devices < 1:
         raise ValueError(f"trainer.devices must be at least 1, got {devices}")
     if strategy not in STRATEGIES:
@@ -150,7 +85,7 @@ def fit(
     """Train ``module`` on ``data`` to the end, from the newest good checkpoint in ``folder`` where there is one.
 
     On a CPU with a fixed number of threads, a training that was killed and resumed ends in the same bits as one that
-    was not, wherever the checkpoints lay.
+    was not, wherever the checkpoints lay. Asked to stop (``stopping.ask``), it writes one after the step that it is in.
 
     Args:
         module: attached to ``data``.
@@ -158,13 +93,14 @@ def fit(
         folder: gets ``checkpoints/step-*.ckpt`` on the way and ``model.safetensors`` (trained weights only) at the end.
         max_epochs: passes over the training data, fractions allowed; exactly one of this and ``max_steps``.
         max_steps: optimiser steps.
-        precision: Lightning's name. Losses are computed in fp32 in any case.
+        precision: in which numbers products are computed. Weights that are trained, what the optimiser knows of them
+            and losses are kept in fp32 in any case.
         accelerator: "cpu", "cuda" or "auto".
         devices: of one machine; each takes its share of every batch, so that the batch stays what it is.
         strategy: "ddp" keeps the whole network on every device, "fsdp2" spreads it over them (networks of the
             transformers library, in training that writes no text); "auto" is "ddp". No matter with one device.
         gradient_clip: largest norm of the gradient; ``None`` does not clip.
-        checkpoint_every: seconds between checkpoints, 0.001 for every step; ``None`` for none.
+        checkpoint_every: seconds between checkpoints, 0.001 for every step; ``None`` for none but that of a stop.
         log_every: steps between log entries.
         loggers: where the module's metrics go.
         progress: called after every step with (steps done, steps in all).
@@ -174,10 +110,12 @@ def fit(
     Raises:
         ValueError: an option out of range, or a checkpoint of a longer training or of another strategy.
         NonFiniteLossError: the loss became NaN or infinite.
+        Stopped: somebody asked for it, before the last step was done.
     """
     check_options(
         max_epochs=max_epochs,
         max_steps=max_steps,
+        precision=precision,
         devices=devices,
         strategy=strategy,
         gradient_clip=gradient_clip,
@@ -186,6 +124,9 @@ def fit(
     )
     if (group is None) != (devices == 1):
         raise ValueError(f"trainer.devices is {devices} and the group {group}: a group is for two devices or more")
+    keep_trained_in_32_bits(module.network)
+    module.compute_in(precision)
+    _advise(precision, accelerator)
     sharded = strategy == "fsdp2" and devices > 1
     if sharded:
         root(module.network)
@@ -202,14 +143,14 @@ def fit(
         )
     module.total_steps = total
     whole = outline(module.network) if sharded else None
-    with _quiet(), joined(group, devices, accelerator):
+    with _quiet(), joined(group, devices, accelerator), stopping.heeded():
         trainer = lightning.Trainer(
             accelerator=accelerator,
             devices=devices,
             strategy=placement(strategy, devices),
             precision=precision,
             # Which processors a cell gets is decided by the engine that placed it, not by a scheduler's variables.
-            plugins=[environment(group, devices)],
+            plugins=[environment(group, devices), OneFile()],
             max_epochs=1,
             gradient_clip_val=gradient_clip,
             logger=False,
@@ -239,6 +180,17 @@ def fit(
                 module.network = fill(whole, weights)
     if trainer.is_global_zero:
         module.save_weights(folder)
+
+
+def _advise(precision: str, accelerator: str) -> None:
+    """Warn where half precision is asked for to save time, and costs time."""
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
+    if precision == "bf16-mixed" and on_cpu and (times := slowdown_on_cpu()) > 1.2:
+        warnings.warn(
+            f"products in bfloat16 take {times:.1f} times as long as in fp32 on this CPU: trainer.precision=32-true is "
+            "faster here",
+            stacklevel=3,
+        )
 
 
 class _Steps:
@@ -304,11 +256,21 @@ class _Journal(Callback):
     ) -> None:
         self._loggers = loggers
         self._log_every = log_every
-        self._folder = folder / CHECKPOINTS
+        self._folder = folder
         self._every = every
         self._progress = progress
         self._total = total
         self._saved = time.monotonic()
+        self._sigterm: Any = None
+
+    def setup(self, *_: Any, **__: Any) -> None:
+        self._sigterm = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, *_: Any) -> None:
+        # Lightning's own handler, set since, breaks a training off that has just done its last step; on several devices
+        # it begins a collective operation in whatever the others are doing.
+        if self._sigterm is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._sigterm)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: Any) -> None:
         step = trainer.global_step
@@ -318,50 +280,30 @@ class _Journal(Callback):
                 logger.log_metrics(metrics, step=step)
         if self._progress is not None and trainer.is_global_zero:
             self._progress(trainer.global_step, self._total)
-        if self._every is None or trainer.global_step >= self._total:
+        if step >= self._total:
             return
-        due = trainer.strategy.broadcast(time.monotonic() - self._saved >= self._every)
-        if due:
+        due = self._every is not None and time.monotonic() - self._saved >= self._every
+        stop, due = trainer.strategy.broadcast((stopping.asked(), due))
+        if stop or due:
             self._save(trainer)
             self._saved = time.monotonic()
+        if stop:
+            raise stopping.Stopped(step, self._total)
 
     def _save(self, trainer: lightning.Trainer) -> None:
-        path = self._folder / f"step-{trainer.global_step:08d}.ckpt"
-        temporary = path.with_suffix(".part")
+        part = unfinished(self._folder, trainer.global_step)
         if trainer.is_global_zero:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            if temporary.is_dir():  # of a process that was killed: its parts must not mix with ours
-                shutil.rmtree(temporary)
+            clear(self._folder)
         trainer.strategy.barrier("before checkpoint")
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            if temporary.is_dir():
-                _list_parts(temporary)
-            _flush(temporary)
-            if path.is_dir():  # a damaged one of the same step: a folder is not replaced
-                shutil.rmtree(path)
-            os.replace(temporary, path)
-            _flush(self._folder)
-            for old in _checkpoints(self._folder.parent)[:-KEPT]:
-                shutil.rmtree(old.path) if old.path.is_dir() else old.path.unlink()
+        try:
+            trainer.save_checkpoint(part)
+            if trainer.is_global_zero:
+                publish(part)
+        except BaseException:
+            if trainer.is_global_zero:
+                discard(part)  # on a full disk it would keep the room that the next attempt needs
+            raise
         trainer.strategy.barrier("checkpoint")
-
-
-def _list_parts(folder: Path) -> None:
-    """Write ``PARTS`` for a sharded checkpoint, and flush all that it lists."""
-    parts = sorted(path for path in folder.iterdir() if path.is_file())
-    (folder / PARTS).write_text(json.dumps({path.name: _checksum(path) for path in parts}))
-    for path in (*parts, folder / PARTS):
-        _flush(path)
-
-
-def _flush(path: Path) -> None:
-    """Ask the system to put a file or a folder's entries on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from data.records.texts import Completion
 from lightning_modules import fixed_sampling
 from lightning_modules.networks.causal_network import Decoding
 from lightning_modules.networks.language_model import Codec, LanguageModel
+from lightning_modules.precision import computing
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -248,11 +249,12 @@ def _joined(pieces: list[tuple[Tensor, Tensor, Tensor]], count: int, codec: Code
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while."""
+    """Evaluation mode for a while, in the precision that the module computes in."""
     training = module.training
     module.eval()
     try:
-        yield
+        with computing(module):
+            yield
     finally:
         module.train(training)
 

@@ -26,6 +26,7 @@ from lightning_modules.base import Progress
 from lightning_modules.dpo import Dpo, PairBatch
 from lightning_modules.fusion_report import fusion_report
 from lightning_modules.generation import Sampling, evaluating
+from lightning_modules.losses.dpo import dpo_loss
 from lightning_modules.losses.infifpo import Anchor, Distance, Scope, Strategy, fusion_margin
 from lightning_modules.losses.lengths import LengthUnit, TextScores, normalised_logps
 from lightning_modules.losses.logps import SequenceLogps
@@ -102,7 +103,7 @@ class InfiFpo(Dpo):
         self.objective = OBJECTIVES[objective]
         if self.objective.sources and not sources:
             raise ValueError(f"method.objective={objective} needs method.sources: name at least one")
-        if objective == "single_reference" and source not in sources:
+        if self.objective.single and source not in sources:
             raise ValueError(f"method.source is {source!r}, which is not in method.sources: {', '.join(sources)}")
         if scope == "per_pair" and strategy != "max_margin":
             raise ValueError(f"method.scope=per_pair selects one source, method.strategy={strategy} selects none")
@@ -115,7 +116,7 @@ class InfiFpo(Dpo):
             model=model,
             seed=seed,
             sampler=sampler,
-            loss=lambda *values: OBJECTIVES["dpo"].loss(_without_sources(values), self.options),  # of the start check
+            loss=lambda *values: dpo_loss(*values, beta=self.options.beta),  # of the start check
             share_prompt=share_prompt,
             chunk=chunk,
             score_batch=score_batch,
@@ -303,12 +304,6 @@ class InfiFpo(Dpo):
                 for several, one in zip(sources, init, strict=True)
             )
         return PairValues(*by_unit(TextScores(*policy, sizes)), *init, *sources)
-
-
-def _without_sources(values: Sequence[Tensor]) -> PairValues:
-    """Four (B,) values as ``PairValues``, for the loss at the start, whose value at equality is known."""
-    none = values[0].new_zeros(len(values[0]), 0)
-    return PairValues(values[0], values[1], values[2], values[3], none, none)
 
 
 def further_apart(values: PairValues) -> Tensor:

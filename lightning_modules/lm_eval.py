@@ -49,7 +49,7 @@ class LmEval(GridModule):
         """Build the model. ``ValueError`` where the harness is not installed."""
         if importlib.util.find_spec("lm_eval") is None:
             raise ValueError("method=lm_eval needs the harness: pip install -c constraints.txt -e '.[lm_eval]'")
-        self.network = build_language_model(self.model, data, seed=self.seed)
+        self.network = build_language_model(self.model, data, seed=self.seed, trained=self.trains)
 
     def predict(
         self, data: Any, *, split: str, limit: int | None = None, progress: Progress | None = None

@@ -116,7 +116,7 @@ class Mixing(GridModule):
 
     def attach(self, data: Any) -> None:
         """Build the model; random weights follow from the seed."""
-        self.network = build_language_model(self.model, data, seed=self.seed)
+        self.network = build_language_model(self.model, data, seed=self.seed, trained=self.trains)
         self._data = data
         self.experience = Experience(
             self.network,

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from data.records.builders import MadeBy
 from data.records.pairs import PairReading
 from data.records.texts import PreferencePair
 from data.sources import digest_of
@@ -23,6 +24,7 @@ from lightning_modules.losses.logps import sequence_logps
 from lightning_modules.networks.fingerprint import parameters_digest
 from lightning_modules.networks.language_model import LanguageModel, LanguageModelConfig, build_language_model
 from lightning_modules.networks.token_batch import padded_batch
+from lightning_modules.precision import computed
 from lightning_modules.reference_model import ReferenceModel
 
 Estimate = Literal["log_ratio", "mean_log_ratio", "logp", "mean_logp", "longer", "random"]
@@ -69,11 +71,11 @@ class PairProbe(GridModule):
 
     def attach(self, data: Any) -> None:
         """Build policy and reference; a trained policy's weights come by ``load_weights``."""
-        self.network = build_language_model(self.model, data, seed=self.seed)
+        self.network = build_language_model(self.model, data, seed=self.seed, trained=self.trains)
         if self.reference is None:
             self.origin = ReferenceModel(self.network).network
         else:
-            self.origin = build_language_model(self.reference, data, seed=self.seed).eval()
+            self.origin = build_language_model(self.reference, data, seed=self.seed, trained=False).eval()
 
     def prepare(self, data: Any, stages: Any, progress: Progress | None = None) -> None:
         """Note where scores are kept: estimates of one policy share them."""
@@ -105,7 +107,7 @@ class PairProbe(GridModule):
         rows = [network.codec.prompt_ids([prompt for prompt, _ in texts]),
                 network.codec.response_ids([response for _, response in texts])]  # fmt: skip
         network.check_lengths(*rows)
-        key = {"weights": parameters_digest(network), "texts": digest_of(rows)}
+        key = {"weights": parameters_digest(network), "texts": digest_of(rows), **computed(network)}
 
         def build(folder: Path) -> None:
             sums, lengths = self._sums(network, rows, progress)
@@ -113,7 +115,7 @@ class PairProbe(GridModule):
 
         if self._stages is None:
             raise ValueError("where scores are kept is not known: call method.prepare(data, stages, progress) first")
-        with np.load(self._stages.get("pair_scores", key, build) / _FILE) as stored:
+        with np.load(self._stages.get("pair_scores", key, MadeBy(build, (network,))) / _FILE) as stored:
             return stored["sums"].reshape(-1, 2), stored["lengths"].reshape(-1, 2)
 
     @torch.no_grad()

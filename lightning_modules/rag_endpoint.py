@@ -1,7 +1,7 @@
 """A reader behind an OpenAI-compatible endpoint (``POST <address>/chat/completions``): prompted, never trained.
 
-Off unless an address is configured. A request that fails is tried again and then ends the cell: an error is never
-scored as an empty answer.
+Off unless an address is configured. A request that fails is tried again and then ends the cell; so does a reply without
+a text (null, a refusal, a call of a tool): an error is never scored as an empty answer.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class RagEndpoint:
 
     def _ask(self, item: ReadingItem) -> Completion:
         assert self.endpoint is not None
-        answer = self.endpoint.ask(
+        said = self.endpoint.say(
             {
                 "model": self.served,
                 "messages": [{"role": "user", "content": item.prompt}],
@@ -101,14 +101,6 @@ class RagEndpoint:
                 "seed": self.seed,
             }
         )
-        try:
-            choice = answer["choices"][0]
-            said = choice["message"]["content"] or ""
-            written = answer.get("usage") or {}
-            # Endpoints that count nothing leave words to count.
-            tokens = int(written.get("completion_tokens", len(said.split())))
-            return Completion(item.id, 0, str(said), tokens, choice.get("finish_reason") != "length", math.nan)
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{self.endpoint.address} answered without choices[0].message.content ({error!r})"
-            ) from None
+        # Endpoints that count nothing leave words to count.
+        tokens = len(said.text.split()) if said.tokens is None else said.tokens
+        return Completion(item.id, 0, said.text, tokens, not said.cut, math.nan)

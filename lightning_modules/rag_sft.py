@@ -69,7 +69,7 @@ class RagSft(GridModule):
 
     def attach(self, data: Any) -> None:
         """Build the model; random weights follow from the seed."""
-        self.network = build_language_model(self.model, data, seed=self.seed)
+        self.network = build_language_model(self.model, data, seed=self.seed, trained=self.trains)
 
     def collate(self, items: list[ReadingItem]) -> TokenBatch:
         """Items as rows; every turn's response is scored. ``ValueError`` for a row longer than the network reads."""

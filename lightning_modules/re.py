@@ -18,6 +18,7 @@ from data.records.relations import Prediction, Prompt
 from lightning_modules.base import GridModule, Progress
 from lightning_modules.losses.logps import normalise
 from lightning_modules.networks.answerer import Answerer, Model
+from lightning_modules.precision import computing, keep_trained_in_32_bits
 
 
 class RelationGenerator(GridModule):
@@ -72,6 +73,7 @@ class RelationGenerator(GridModule):
             torch.manual_seed(self.seed)
             self.network = self.model.build()
             if self.trains:
+                keep_trained_in_32_bits(self.network)
                 self.network.expect(self.labels)
         data.count_tokens = self.network.count_tokens
 
@@ -107,7 +109,8 @@ class RelationGenerator(GridModule):
         answers: dict[int, tuple[str, str]] = {}
         for start in range(0, len(order), self.predict_batch):
             chosen = order[start : start + self.predict_batch]
-            found = self._answer([prompts[index].text for index in chosen], data)
+            with computing(self.network):
+                found = self._answer([prompts[index].text for index in chosen], data)
             answers.update(zip(chosen, found, strict=True))
             if progress is not None:
                 progress(len(answers), len(prompts))

@@ -260,7 +260,8 @@ class Ppo(_Clipped):
         if self.critic is None:
             self.build(states.shape[-1])
         assert self.critic is not None
-        return self.critic.to(states.device)(states.float())[..., 0]
+        with torch.autocast(states.device.type, enabled=False):
+            return self.critic.to(states.device)(states.float())[..., 0]
 
     def advantages(self, rolled: Rolled) -> Tensor:
         """See ``RlTerm``: (N, L)."""

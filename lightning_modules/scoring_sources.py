@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.records.builders import MadeBy
 from lightning_modules.losses.infifpo import FusedReference, winner_shares
 from lightning_modules.losses.logps import IGNORED, response_mask, sequence_logps, token_logps
 from lightning_modules.networks.token_batch import TokenBatch, shared_prompt_batch
@@ -230,7 +231,7 @@ def source_scores(
         for left in folder.glob("writing-*.part"):
             left.unlink()
 
-    folder = stages.get("source_logps", key, build)
+    folder = stages.get("source_logps", key, MadeBy(build, (source.network, source.responses, source.codec)))
     shards = [np.load(path, allow_pickle=False) for path in sorted(folder.glob("shard-*.npz"))]
     parts = (np.concatenate([shard[name] for shard in shards]) for name in SourceScores._fields)
     return SourceScores(*parts)

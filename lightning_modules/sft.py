@@ -67,7 +67,7 @@ class Sft(GridModule):
 
     def attach(self, data: Any) -> None:
         """Build the model; random weights follow from the seed."""
-        self.network = build_language_model(self.model, data, seed=self.seed)
+        self.network = build_language_model(self.model, data, seed=self.seed, trained=self.trains)
 
     def collate(self, items: list[Demonstration]) -> TokenBatch:
         """Demonstrations as rows. ``ValueError`` for one that is longer than the network reads."""

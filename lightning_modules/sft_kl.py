@@ -57,7 +57,7 @@ class SftKl(GridModule):
 
     def attach(self, data: Any) -> None:
         """Build the model; random weights follow from the seed."""
-        self.network = build_language_model(self.model, data, seed=self.seed)
+        self.network = build_language_model(self.model, data, seed=self.seed, trained=self.trains)
 
     def prepare(self, data: Any, stages: Any, progress: Progress | None = None) -> None:
         """Take the weights as they are now for the reference."""

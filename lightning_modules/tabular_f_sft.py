@@ -26,8 +26,8 @@ class TabularFSft:
     """Logits of every response, trained from the base policy on full batches, in fp64.
 
     Args:
-        objective: plain SFT, f-SFT, or SFT with the explicit penalty kl_weight * KL(pi || pi0).
         divergence: of f-SFT, a key of ``DIVERGENCES``.
+        objective: plain SFT, f-SFT, or SFT with the explicit penalty kl_weight * KL(pi || pi0).
         beta: of f-SFT.
         value: V of f-SFT. "fixed" (choice A): the constant of the divergence; "prompt": free for every prompt; "batch"
             (choice C): one for all prompts, the best; "logit_gauge" (choice B): from the level of the logits.
@@ -43,8 +43,8 @@ class TabularFSft:
     def __init__(
         self,
         *,
+        divergence: str,
         objective: Objective = "f_sft",
-        divergence: str = "pearson_clamped",
         beta: float = 0.5,
         value: Value = "fixed",
         kl_weight: float = 0.1,
@@ -64,10 +64,10 @@ class TabularFSft:
         for name, number in (("beta", beta), ("learning_rate", learning_rate), ("dpo_beta", dpo_beta)):
             if not number > 0:
                 raise ValueError(f"method.{name} must be above 0, got {number}")
-        if divergence == "total_variation_bounded" and objective == "f_sft" and value != "fixed":
+        if objective == "f_sft" and value != "fixed" and not DIVERGENCES[divergence].free_value:
             raise ValueError(
-                f"method.value is {value!r}: bounded total variation has no best V, its critic gains nothing past the "
-                "bound while V falls; use fixed"
+                f"method.value is {value!r}: {divergence} has no best V, its critic gains nothing past the bound while "
+                "V falls; use fixed"
             )
         if kl_weight < 0:
             raise ValueError(f"method.kl_weight must be at least 0, got {kl_weight}")

@@ -69,7 +69,7 @@ class ValueProbe(GridModule):
 
     def attach(self, data: Any) -> None:
         """Build the model; its weights come by ``load_origin`` and ``load_weights``."""
-        self.network = build_language_model(self.model, data, seed=self.seed)
+        self.network = build_language_model(self.model, data, seed=self.seed, trained=self.trains)
 
     def load_origin(self, folder: Path) -> None:
         """Take the reference's weights. Comes before ``load_weights``, which brings the policy's."""

@@ -22,6 +22,7 @@ from lightning_modules.networks.answerer import pad
 from lightning_modules.networks.hub_causal import HubCausal
 from lightning_modules.networks.language_model import LanguageModel
 from lightning_modules.networks.token_batch import padded_batch
+from lightning_modules.precision import computing
 
 
 class VllmSampler:
@@ -79,7 +80,8 @@ class VllmSampler:
 
         if copies < 1 or not prompts:
             raise ValueError(f"at least one prompt and one copy are wanted, got {len(prompts)} and {copies}")
-        engine = self._current(model)
+        with computing(model):
+            engine = self._current(model)
         ends = model.codec.ends
         seed = int(torch.randint(2**31 - 1, (), generator=generator))
         chosen = SamplingParams(
@@ -119,7 +121,7 @@ class VllmSampler:
         """The engine with the policy's present weights."""
         if not isinstance(model.causal, HubCausal):
             raise ValueError("vLLM serves models of the transformers library alone: use our own sampler with this one")
-        inner = model.causal._inner
+        inner = model.causal.inner
         if self._engine is None:
             os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # its model must be in this process
             from vllm import LLM
@@ -127,10 +129,16 @@ class VllmSampler:
             with tempfile.TemporaryDirectory() as folder:
                 inner.save_pretrained(folder)
                 self._engine = LLM(
-                    model=folder, skip_tokenizer_init=True, dtype=str(inner.dtype).removeprefix("torch."),
+                    model=folder, skip_tokenizer_init=True, dtype=_engine_dtype(inner),
                     max_model_len=model.network.limit, gpu_memory_utilization=self.memory_share,
                 )  # fmt: skip
         weights = [(name, value.detach()) for name, value in inner.named_parameters()]
         self._engine.apply_model(lambda served: served.load_weights(iter(weights)))
         self._engine.reset_prefix_cache()
         return self._engine
+
+
+def _engine_dtype(model: Any) -> str:
+    """In which numbers the engine computes: as the training around it does, else as the weights are kept."""
+    dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else model.dtype
+    return str(dtype).removeprefix("torch.")

@@ -7,16 +7,22 @@ wrong with them ends in one line and exit status 2. Nothing here imports torch.
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sweeps import definition as definitions
+from sweeps import orders
+from sweeps.definition_checks import LARGEST_SEED, is_seed
 from sweeps.errors import UserError, nearest
+from sweeps.failures import NO_ROOM, Preempted
 from sweeps.ledger import Ledger
+from sweeps.overridden import changes, folder_name
 from sweeps.plan import Cell, Planner, split_choices, unique
+from sweeps.plan_checks import check_outputs
 
 HELP = """papergrid: run the ablation grids of post-training papers again, and see which claims hold
 
@@ -26,7 +32,7 @@ HELP = """papergrid: run the ablation grids of post-training papers again, and s
   papergrid table  sweep=re/main                 the table: paper, ours with interval, verdicts
   papergrid verify outputs                       recompute every number from the stored per-example results
   papergrid stages [outputs] [--prune [--yes]]   shared products on disk; what no run needs; deletes it
-  papergrid list                                 all sweeps
+  papergrid list                                 all sweeps, with the scales that each has
   papergrid demo                                 a cut-down grid in some minutes
 
 Further key=value arguments are Hydra overrides of every cell, e.g. engine.workers=2 logger=none paths.outputs=...
@@ -51,18 +57,28 @@ class Request:
 
 @dataclass
 class Selection:
-    """A sweep's definition with its cells and the ledger that knows their state."""
+    """A sweep's definition with its cells and the ledger that knows their state.
+
+    ``changed``: what the command line changes about the plain table (``overridden.changes``).
+    """
 
     definition: definitions.Definition
     request: Request
     cells: list[Cell]
     ledger: Ledger
     drifted: dict[str, Cell]
+    changed: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """Name of the sweep's folder below ``outputs/sweeps``."""
-        return f"{self.definition.name.replace('/', '-')}-{self.request.scale}"
+        """Name of the table's folder below ``outputs/sweeps``."""
+        return folder_name(self.definition, self.request.scale, self.changed)
+
+    @property
+    def title(self) -> str:
+        """What the terminal calls it."""
+        told = f", with {' '.join(self.changed)}" if self.changed else ""
+        return f"{self.definition.name} at {self.request.scale} scale{told}"
 
 
 def parse(arguments: Sequence[str]) -> Request:
@@ -88,36 +104,54 @@ def parse(arguments: Sequence[str]) -> Request:
                 seeds = tuple(int(seed) for seed in value.strip("[]").split(","))
             except ValueError as error:
                 raise UserError(f"seeds={value!r} is no list of whole numbers: write seeds=0,1,2") from error
-            if min(seeds) < 0:
-                raise UserError(f"seeds={value!r} has a number below 0, which no generator takes: write seeds=0,1,2")
+            if not all(map(is_seed, seeds)):
+                raise UserError(
+                    f"seeds={value!r} has a number below 0 or above {LARGEST_SEED}, which no generator takes: "
+                    "write seeds=0,1,2"
+                )
+            if len(set(seeds)) < len(seeds):
+                raise UserError(f"seeds={value!r} names a seed twice: write seeds=0,1,2")
         else:
             overrides.append(argument)
     return Request(sweep, scale, seeds, tuple(overrides), frozenset(flags), tuple(words))
 
 
-def select(arguments: Sequence[str], *, lenient: bool = True) -> Selection:
+def select(
+    arguments: Sequence[str], *, flags: Set[str] = FLAGS, lenient: bool = True, write: bool = False
+) -> Selection:
     """The sweep that a command line speaks of, planned.
 
     Args:
+        flags: those that the command takes.
+        write: whether something will be written to the outputs folder.
         lenient: take cells whose data or weights are not on this machine as missing; without it they are refused.
     """
     request = parse(arguments)
+    for flag in sorted(request.flags - flags):
+        raise UserError(f"this command takes no {flag}: it takes {' and '.join(sorted(flags))}")
     if request.words:
         raise UserError(f"{request.words[0]!r} is neither key=value nor a flag; write sweep=<paper>/<table>")
     if request.sweep is None:
         raise UserError(f"which sweep? write sweep=<name>; {nearest('', definitions.names())}")
     definition = definitions.load(request.sweep)
     cells = Planner(lenient=lenient).sweep(definition, request.scale, request.overrides, request.seeds)
-    ledger = Ledger(Path(cells[0].config["paths"]["outputs"]))
+    ledger = _ledger(cells, write=write)
     drifted = ledger.drifted(cells) if "--accept-code-drift" in request.flags else {}
-    return Selection(definition, request, cells, ledger, drifted)
+    changed = changes(definition, request.scale, request.overrides, request.seeds, cells)
+    return Selection(definition, request, cells, ledger, drifted, changed)
+
+
+def _ledger(cells: Sequence[Cell], *, write: bool) -> Ledger:
+    outputs = Path(cells[0].config["paths"]["outputs"])
+    check_outputs(outputs, write=write)
+    return Ledger(outputs)
 
 
 def plan(arguments: Sequence[str]) -> int:
     """Shows every cell and what the sweep will cost."""
     from sweeps.display import show_plan
 
-    selection = select(arguments)
+    selection = select(arguments, flags={"--json", "--cells", "--accept-code-drift"})
     show_plan(selection, as_json="--json" in selection.request.flags, every_cell="--cells" in selection.request.flags)
     return 0
 
@@ -126,7 +160,7 @@ def sweep(arguments: Sequence[str]) -> int:
     """Runs what is missing, then shows the table."""
     from sweeps.display import show_plan
 
-    selection = select(arguments, lenient=False)
+    selection = select(arguments, flags={"--quiet", "--accept-code-drift"}, lenient=False, write=True)
     show_plan(selection, as_json=False, every_cell=False)
     status = run(
         selection.cells,
@@ -184,14 +218,14 @@ def status(arguments: Sequence[str]) -> int:
     """Shows what is done, running, failed and missing."""
     from sweeps.watch import show_status
 
-    selection = select(arguments)
+    selection = select(arguments, flags={"--json", "--watch", "--accept-code-drift"})
     show_status(selection, as_json="--json" in selection.request.flags, watch="--watch" in selection.request.flags)
     return 0
 
 
 def table(arguments: Sequence[str]) -> int:
     """Builds the table from finished runs, prints it and writes its files."""
-    return _table(select(arguments))
+    return _table(select(arguments, flags={"--accept-code-drift"}, write=True))
 
 
 def _table(selection: Selection) -> int:
@@ -248,23 +282,49 @@ def demo(arguments: Sequence[str]) -> int:
 
 
 def list_sweeps(arguments: Sequence[str]) -> int:
-    """Names every sweep with its question."""
+    """Names every sweep with its scales and its question."""
+    if arguments:
+        raise UserError(f"papergrid list takes nothing more, not {arguments[0]!r}")
+    faults = []
     for name in definitions.names():
-        print(f"{name:32s} {definitions.load(name).question}")
-    return 0
+        try:
+            found = definitions.load(name)
+        except UserError as error:  # one broken file hides no other
+            faults.append(error)
+            continue
+        print(f"{name:30s} {' '.join(found.scales):23s} {found.question}")
+    for fault in faults:
+        _complain(fault)
+    return 2 if faults else 0
 
 
 def by_hand(arguments: Sequence[str]) -> int:
     """``python -m sweeps.run``: one cell in this process, or with ``-m`` several through the engine."""
-    try:
+
+    def command() -> int:
         flags = {argument for argument in arguments if argument.startswith("-")}
         if flags:
             overrides = [argument for argument in arguments if argument not in flags]
             points = split_choices(overrides) if flags <= {"-m", "--multirun"} else None
             return _through_hydra(arguments) if points is None else run_many(points)
         return run_one(arguments)
-    except UserError as error:
-        return _complain(error)
+
+    return _guarded(command)
+
+
+def _guarded(command: Callable[[], int]) -> int:
+    """A command's exit status; what a person did wrong, a reader that went, and an order to go end in one line."""
+    with orders.listening():
+        try:
+            status = command()
+            sys.stdout.flush()
+            return status
+        except UserError as error:
+            return _complain(error)
+        except BrokenPipeError as error:
+            return _unread(error)
+        except (Preempted, KeyboardInterrupt) as error:
+            return orders.complain(error)
 
 
 def run_one(overrides: Sequence[str]) -> int:
@@ -273,17 +333,27 @@ def run_one(overrides: Sequence[str]) -> int:
     from sweeps.run import Job, execute
     from sweeps.schema import check
 
-    cell = Planner().cell(overrides)
-    ledger = Ledger(Path(cell.config["paths"]["outputs"]))
+    (cell,) = Planner().by_hand([overrides])
+    ledger = _ledger([cell], write=True)
     folder = ledger.folder(cell)
     if ledger.state(cell) != "done":
         check(cell.config)
         say(f"running {cell.signature} in {folder}")
-        code = execute(Job.of(cell, ledger.outputs))
-        if code:
+        code, failure = 1, dict[str, Any]()
+        try:
+            code = execute(Job.of(cell, ledger.outputs))
             failure = ledger.failure(cell)
+        except OSError as error:  # the record of a failure takes room as well
+            if error.errno not in NO_ROOM:
+                raise
+            failure = {"class": "disk", "reason": str(error)}
+        if code:
+            if order := orders.given():
+                raise Preempted(failure.get("reason", f"{order.reason}: its checkpoint could not be written"))
             say(f"failed ({failure.get('class', 'busy')}): {failure.get('reason', 'another process runs this cell')}")
-            return 1
+            if failure.get("class") == "disk":
+                say("make room (papergrid stages --prune shows what no run needs) and give the same command to go on")
+            return 2 if failure.get("class") == "bad-data" else 1
     scores: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     print(json.dumps({"signature": cell.signature, "folder": str(folder), "scores": scores}, indent=1))
     return 0
@@ -293,9 +363,8 @@ def run_many(override_lists: Sequence[Sequence[str]]) -> int:
     """Plans and runs the cells of a ``-m`` command line through the configured engine."""
     from sweeps.display import say
 
-    planner = Planner()
-    cells = [planner.cell(overrides, row=" ".join(overrides)) for overrides in override_lists]
-    ledger = Ledger(Path(cells[0].config["paths"]["outputs"]))
+    cells = Planner().by_hand(override_lists)
+    ledger = _ledger(cells, write=True)
     code = run(cells, ledger, sweep="by hand")
     for cell in cells:
         if ledger.state(cell) == "done":
@@ -342,24 +411,28 @@ def _complain(error: UserError) -> int:
     return 2
 
 
+def _unread(error: BrokenPipeError) -> int:
+    """Ends quietly where the reader of our output has gone; any other broken pipe is an error of ours."""
+    from sweeps.display import reader_gone
+
+    if not reader_gone():
+        raise error
+    return 128 + signal.SIGPIPE
+
+
+def _command(words: Sequence[str]) -> int:
+    if not words or words[0] == "help" or {"-h", "--help"} & set(words):
+        print(HELP)
+        return 0
+    if words[0] not in COMMANDS:
+        raise UserError(f"no command is called {words[0]!r}: {nearest(words[0], COMMANDS)}")
+    return COMMANDS[words[0]](words[1:])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the ``papergrid`` command."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(HELP)
-        return 0
-    try:
-        if words[0] not in COMMANDS:
-            raise UserError(f"no command is called {words[0]!r}: {nearest(words[0], COMMANDS)}")
-        return COMMANDS[words[0]](words[1:])
-    except UserError as error:
-        return _complain(error)
-    except KeyboardInterrupt:
-        print(
-            "\npapergrid: stopped; what was finished is kept, the same command goes on from the newest checkpoints",
-            file=sys.stderr,
-        )
-        return 130
+    return _guarded(lambda: _command(words))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from sweeps import definition_yaml
+from sweeps.definition_checks import (
+    check_keys,
+    check_rows,
+    checked_entries,
+    checked_list,
+    checked_overrides,
+    checked_seeds,
+    checked_texts,
+)
 from sweeps.errors import UserError, nearest
 
 PAPERS = Path(__file__).resolve().parent / "papers"
@@ -57,6 +65,7 @@ class Definition:
     """One sweep: a union of grids over one question of one paper, with published numbers and claims.
 
     Attributes:
+        scales: all scales that there are, and what each changes; at any other the sweep is refused.
         columns: names of scores.
         curves: names of metrics of the training that are drawn.
         full: for a cut-down sweep, the command that makes the full table.
@@ -80,22 +89,41 @@ class Definition:
     curves: tuple[str, ...] = ()
     path: Path = field(default=Path(), compare=False)
 
+    def change(self, scale: str) -> ScaleChange:
+        """What the sweep changes at a scale; ``UserError`` for one that its file does not define."""
+        if scale not in self.scales:
+            raise UserError(f"sweep {self.name} has no scale {scale!r}: it has {' and '.join(self.scales)}")
+        return self.scales[scale]
+
     def points(self, scale: str, seeds: Sequence[int] | None = None) -> list[tuple[str, tuple[str, ...], int]]:
         """All points ``(row, overrides, seed)`` at a scale, in the order in which the table shows them."""
-        change = self.scales.get(scale, ScaleChange())
-        points = []
-        for arm in self.arms:
-            if arm.row in change.leave_out:
-                continue
-            # An arm's own seeds say that it is deterministic (one seed): a request for other seeds cannot add to them.
-            chosen = arm.seeds or tuple(seeds or change.seeds or self.seeds)
-            for row, overrides in arm.points():
-                points += [(row, (*self.base, *change.base, *overrides), seed) for seed in chosen]
-        return points
+        return [
+            (row, (*base, *own), seed)
+            for arm, base, chosen in self._arms(scale, seeds)
+            for row, own in arm.points()
+            for seed in chosen
+        ]
+
+    def own(self, scale: str) -> dict[str, tuple[str, ...]]:
+        """The overrides that each row sets itself, beside those of the sweep and the scale."""
+        return {row: own for arm, _, _ in self._arms(scale) for row, own in arm.points()}
+
+    def _arms(
+        self, scale: str, seeds: Sequence[int] | None = None
+    ) -> list[tuple[Arm, tuple[str, ...], tuple[int, ...]]]:
+        """The arms of a scale, each with the overrides that it shares with all others and with its seeds."""
+        change = self.change(scale)
+        base = (*self.base, *change.base)
+        # An arm's own seeds say that it is deterministic (one seed): a request for other seeds cannot add to them.
+        return [
+            (arm, base, arm.seeds or tuple(seeds or change.seeds or self.seeds))
+            for arm in self.arms
+            if arm.row not in change.leave_out
+        ]
 
     def rows(self, scale: str) -> list[str]:
         """Row names at a scale, each once, in table order."""
-        return list(dict.fromkeys(row for row, _, _ in self.points(scale)))
+        return list(self.own(scale))
 
 
 def names() -> list[str]:
@@ -107,76 +135,86 @@ def load(name: str) -> Definition:
     """Reads and checks ``sweeps/papers/<name>.yaml``.
 
     Raises:
-        UserError: an unknown sweep, or a definition with an unknown, missing or ill-typed entry, by its name.
+        UserError: an unknown sweep; a file that is no YAML, by file and line; or a definition with an unknown, missing
+            or ill-typed entry, by its name.
     """
     path = PAPERS / f"{name}.yaml"
     if name not in names():
         raise UserError(f"no sweep is called {name!r}: {nearest(name, names())}")
-    return parse(name, yaml.safe_load(path.read_text(encoding="utf-8")), path)
+    shown = path.relative_to(PAPERS.parent.parent) if path.is_relative_to(PAPERS.parent.parent) else path
+    return parse(name, definition_yaml.read(path, shown.as_posix()), path)
 
 
 def parse(name: str, raw: Any, path: Path = Path()) -> Definition:
-    """Turns the parsed YAML of a sweep into a checked ``Definition``."""
+    """Turns the parsed YAML of a sweep into a ``Definition``, checked whole.
+
+    Raises:
+        UserError: the first entry that is unknown, missing, ill-typed, or speaks of a row or score that is not there.
+    """
     where = f"sweep {name}"
-    _keys(
+    check_keys(
         raw,
         where,
-        required={"paper", "title", "question", "seeds", "grid", "table"},
-        optional={"base", "scales", "published", "published_on", "claims", "notes", "full"},
+        required={"paper", "title", "question", "seeds", "grid", "scales", "table"},
+        optional={"base", "published", "published_on", "claims", "notes", "full"},
     )
     arms = []
-    for number, arm in enumerate(raw["grid"], start=1):
-        _keys(arm, f"{where}, grid entry {number}", required={"row", "overrides"}, optional={"seeds"})
-        arms.append(Arm(arm["row"], dict(arm["overrides"]), _seeds(arm.get("seeds"), where)))
-    scales = {}
-    for scale, change in (raw.get("scales") or {}).items():
-        if scale not in SCALES:
-            raise UserError(f"{where} changes the scale {scale!r}: {nearest(scale, SCALES)}")
-        _keys(change, f"{where}, scale {scale}", optional={"base", "seeds", "leave_out", "note"})
-        scales[scale] = ScaleChange(
-            tuple(change.get("base") or ()),
-            _seeds(change.get("seeds"), where),
-            tuple(change.get("leave_out") or ()),
-            change.get("note", ""),
-        )
-    _keys(raw["table"], f"{where}, table", required={"columns"}, optional={"curves"})
+    for number, arm in enumerate(checked_list(raw["grid"], f"{where}, grid", least=1), start=1):
+        entry = f"{where}, grid entry {number}"
+        check_keys(arm, entry, required={"row", "overrides"}, optional={"seeds"})
+        (row,) = checked_texts([arm["row"]], f"{entry}, row")
+        seeds = None if arm.get("seeds") is None else checked_seeds(arm["seeds"], entry)
+        arms.append(Arm(row, checked_overrides(arm["overrides"], f"{where}, row {row!r}"), seeds))
+    check_keys(raw["table"], f"{where}, table", required={"columns"}, optional={"curves"})
+    check_keys(raw["scales"], f"{where}, scales", optional=set(SCALES))
+    if not raw["scales"]:
+        raise UserError(f"{where} has no scale: name at least one under scales, {nearest('', SCALES)}")
     definition = Definition(
         name=name,
-        paper=raw["paper"],
-        title=raw["title"],
-        question=raw["question"],
-        base=tuple(raw.get("base") or ()),
-        seeds=_seeds(raw["seeds"], where) or (),
+        paper=checked_texts([raw["paper"]], f"{where}, paper")[0],
+        title=checked_texts([raw["title"]], f"{where}, title")[0],
+        question=checked_texts([raw["question"]], f"{where}, question")[0],
+        base=_base(raw, where),
+        seeds=checked_seeds(raw["seeds"], where),
         arms=tuple(arms),
-        scales=scales,
-        columns=tuple(raw["table"]["columns"]),
-        curves=tuple(raw["table"].get("curves") or ()),
-        published=tuple(raw.get("published") or ()),
-        claims=tuple(raw.get("claims") or ()),
-        notes=tuple(raw.get("notes") or ()),
+        scales={scale: _change(raw["scales"][scale], where, scale, arms) for scale in SCALES if scale in raw["scales"]},
+        columns=checked_texts(raw["table"]["columns"], f"{where}, columns", least=1),
+        curves=checked_texts(raw["table"].get("curves") or [], f"{where}, curves"),
+        published=checked_list(raw.get("published") or [], f"{where}, published"),
+        claims=checked_list(raw.get("claims") or [], f"{where}, claims"),
+        notes=checked_texts(raw.get("notes") or [], f"{where}, notes"),
         full=raw.get("full"),
         published_on=raw.get("published_on"),
         path=path,
     )
-    told = (change.note for change in scales.values())
-    _texts((definition.title, definition.question, *definition.notes, *told), where)
-    known = {row for arm in definition.arms for row, _ in arm.points()}
-    for change in scales.values():
-        for row in change.leave_out:
-            if row not in {arm.row for arm in arms}:
-                raise UserError(
-                    f"{where} leaves out the unknown row {row!r}: {nearest(row, [arm.row for arm in arms])}"
-                )
-    for entry in (*definition.published, *definition.claims):
-        for key in ("row", "left", "right"):
-            if isinstance(entry.get(key), str) and entry[key] not in known:
-                raise UserError(f"{where} speaks of the unknown row {entry[key]!r}: {nearest(entry[key], known)}")
-        if "column" in entry and entry["column"] not in definition.columns:
-            raise UserError(
-                f"{where} speaks of the unknown column {entry['column']!r}: "
-                f"{nearest(entry['column'], definition.columns)}"
-            )
+    checked_texts([each for each in (definition.full, definition.published_on) if each is not None], where)
+    check_rows(where, arms, {scale: change.leave_out for scale, change in definition.scales.items()})
+    checked_entries(definition, where)
     return definition
+
+
+def _change(raw: Any, where: str, scale: str, arms: Sequence[Arm]) -> ScaleChange:
+    """What a sweep changes at a scale; nothing where the scale is named and no more."""
+    raw, where = {} if raw is None else raw, f"{where}, scale {scale}"
+    check_keys(raw, where, optional={"base", "seeds", "leave_out", "note"})
+    left_out = checked_texts(raw.get("leave_out") or [], f"{where}, leave_out")
+    for row in left_out:
+        if row not in {arm.row for arm in arms}:
+            raise UserError(f"{where} leaves out the unknown row {row!r}: {nearest(row, [arm.row for arm in arms])}")
+    (note,) = checked_texts([raw.get("note") or ""], f"{where}, note")
+    seeds = None if raw.get("seeds") is None else checked_seeds(raw["seeds"], where)
+    return ScaleChange(_base(raw, where), seeds, left_out, note)
+
+
+def _base(raw: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """Overrides of all cells, as Hydra writes them."""
+    texts = checked_texts(raw.get("base") or [], f"{where}, base")
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"{where} has {text!r} in its base: write key=value")
+        checked_overrides({key: value}, f"{where}, base")
+    return texts
 
 
 def _text(value: Any) -> str:
@@ -186,35 +224,3 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _texts(values: Sequence[Any], where: str) -> None:
-    for value in values:
-        if not isinstance(value, str):
-            raise UserError(
-                f"{where} has {value!r} where a text is wanted: a colon with a space behind it makes a mapping, so put "
-                "the text in quotes or behind >-"
-            )
-
-
-def _seeds(value: Any, where: str) -> tuple[int, ...] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list) or not value or not all(isinstance(seed, int) for seed in value):
-        raise UserError(f"{where} has the seeds {value!r}: give a list of whole numbers, such as [0, 1, 2]")
-    return tuple(value)
-
-
-def _keys(
-    value: Any,
-    where: str,
-    required: set[str] | frozenset[str] = frozenset(),
-    optional: set[str] | frozenset[str] = frozenset(),
-) -> None:
-    if not isinstance(value, Mapping):
-        raise UserError(f"{where} is {type(value).__name__}, not a mapping of {', '.join(sorted(required | optional))}")
-    for key in value:
-        if key not in required | optional:
-            raise UserError(f"{where} has the unknown entry {key!r}: {nearest(str(key), required | optional)}")
-    for key in sorted(required - set(value)):
-        raise UserError(f"{where} lacks the entry {key!r}")

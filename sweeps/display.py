@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import statistics
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sweeps.ledger import STATES, Cost
 
@@ -23,6 +27,22 @@ _ERR = Console(stderr=True, highlight=False)
 def say(line: str) -> None:
     """One line for a person, on standard error: standard output is for results."""
     _ERR.print(line, markup=False, soft_wrap=True)
+
+
+def reader_gone() -> bool:
+    """Whether nobody reads our output any more, as behind ``| head``; what is still to be written is then dropped."""
+    gone = False
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            place = stream.fileno()
+        except (OSError, ValueError):  # no file behind it
+            continue
+        poll = select.poll()
+        poll.register(place, 0)
+        if any(event & select.POLLERR for _, event in poll.poll(0)):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), place)
+            gone = True
+    return gone
 
 
 def duration(seconds: float) -> str:
@@ -40,15 +60,15 @@ def show_plan(selection: Selection, *, as_json: bool, every_cell: bool) -> None:
 
     plan = forecast.forecast(selection.cells, selection.ledger, selection.drifted, forecast.this_machine())
     if as_json:
-        print(json.dumps(forecast.as_json(plan, selection.definition.name, selection.request.scale), indent=1))
+        value = forecast.as_json(plan, selection.definition.name, selection.request.scale)
+        print(json.dumps({**value, "changed": list(selection.changed), "table": selection.name}, indent=1))
         return
     console = Console()
-    title = f"{selection.definition.name} at {selection.request.scale} scale"
-    console.print(_cells(title, plan) if every_cell else _rows(title, selection, plan))
+    console.print(_cells(selection.title, plan) if every_cell else _rows(selection.title, selection, plan))
     for line in lines(plan, shared=len(selection.cells) - len(plan.cells)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    note = selection.definition.scales.get(selection.request.scale)
-    for line in (*selection.definition.notes, *([note.note] if note and note.note else [])):
+    note = selection.definition.change(selection.request.scale).note
+    for line in (*selection.definition.notes, *filter(None, [note])):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -57,7 +77,12 @@ def _cells(title: str, plan: Forecast) -> Table:
     for one in plan.cells:
         name = "-" if one.cell.absent else one.cell.signature
         table.add_row(
-            ", ".join(one.rows), str(one.cell.seed), name, one.state + _mark([one]), _range(one.cost), _memory(one.cost)
+            Text(", ".join(one.rows)),
+            str(one.cell.seed),
+            name,
+            one.state + _mark([one]),
+            _range(one.cost),
+            _memory(one.cost),
         )
     return table
 
@@ -73,12 +98,13 @@ def _rows(title: str, selection: Selection, plan: Forecast) -> Table:
         middle = statistics.median(one.cost.seconds for one in own)
         cost = min((one.cost for one in own), key=lambda cost: abs(cost.seconds - middle))
         state = ", ".join(f"{count[name]} {name}" for name in STATES if count[name])
-        table.add_row(row, str(len(own)), state + _mark(own), _range(cost), _memory(cost))
+        table.add_row(Text(row), str(len(own)), state + _mark(own), _range(cost), _memory(cost))
     return table
 
 
 def _table(title: str, *names: str) -> Table:
-    table = Table(title=title, title_justify="left")
+    # Text, since a row's name or an override in square brackets is no markup.
+    table = Table(title=Text(title), title_justify="left")
     for name in names:
         table.add_column(name, no_wrap=name in ("signature", "seed", "cells"))
     for name in ("seconds a cell", "memory"):

@@ -12,15 +12,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from sweeps import orders
 from sweeps.engines import Ended, Engine
-from sweeps.failures import NO_ROOM
+from sweeps.failures import NO_ROOM, TIME_LIMIT
 from sweeps.lease import alive
 from sweeps.ledger import read_json
 from sweeps.run import BUSY, Job, fail
 from sweeps.stages import StageStore
 
-GIVE_UP = frozenset({"nan", "bad-data", "bug", "disk"})
+GIVE_UP = frozenset({"nan", "bad-data", "bug", "disk", TIME_LIMIT})
 """Failure classes for which the same cell would fail again: run the command again after mending the cause."""
+
+LONGER = "the same command goes on from its newest checkpoint; raise engine.timeout_minutes for it to get further"
+"""What to do about a cell that ran into its time limit."""
 
 FULL_DISK = "the disk is full: make room (papergrid stages --prune shows what no run needs) and give the same command"
 """Why a sweep stops at the first cell that met a full disk: every other would train, and then lose what it made."""
@@ -47,14 +51,29 @@ def drive(
     retries: int = 2,
     watch: Callable[[Outcome, list[Job]], None] = lambda outcome, running: None,
 ) -> Outcome:
-    """Runs all jobs.
+    """Runs all jobs. An order to go (``sweeps.orders``) ends the cells that run, with their checkpoints, and then this.
 
     Args:
         jobs: unfinished cells, in the order in which they should start.
         stages: asked which trained weights exist, so that two cells that need the same ones do not both wait for them.
         retries: how often a cell that was killed or preempted is started again; it goes on from its checkpoint.
         watch: called about ten times a second with the outcome so far and the running jobs.
+
+    Raises:
+        Preempted: of an order.
     """
+    # A worker that was just started must not be lost by an order that comes before it is written down.
+    with orders.listening(), orders.deferred():
+        return _drive(jobs, engine, stages, retries, watch)
+
+
+def _drive(
+    jobs: Sequence[Job],
+    engine: Engine,
+    stages: StageStore,
+    retries: int,
+    watch: Callable[[Outcome, list[Job]], None],
+) -> Outcome:
     outcome = Outcome()
     waiting, running = list(jobs), dict[str, Job]()
     attempts: Counter[str] = Counter()
@@ -62,6 +81,7 @@ def drive(
     elsewhere: set[str] = set()
     try:
         while waiting or running:
+            orders.obey()
             if not outcome.stopped_early:
                 for job in list(waiting):
                     if job.signature in elsewhere and (job.folder / "done.json").is_file():
@@ -96,8 +116,10 @@ def drive(
                     outcome.retried += 1
                     waiting.insert(0, job)
             watch(outcome, list(running.values()))
+        orders.obey()
     except BaseException:
         engine.cancel()
+        orders.obey()  # a terminal sends Ctrl-C to what an engine calls as well, and the engine says that it failed
         raise
     return outcome
 
@@ -146,11 +168,15 @@ def _judge(job: Job, ended: Ended) -> tuple[str, str]:
     if ended.status == BUSY or alive(job.folder / "lease"):
         return "busy", ""
     record = read_json(job.folder / "failed.json")
-    if ended.status == 1 and record:
+    # Statuses above 128 are of cells that a second order ended at once, with a record as well.
+    recorded = bool(record) and (ended.status == 1 or ended.status > 128)
+    if recorded and not ended.limit:
         return record["class"], record["reason"]
     how = f"killed by signal {-ended.status}" if ended.status < 0 else f"ended with status {ended.status}"
     reason = ended.reason or how
     kind = "oom" if "out of memory" in reason else "killed" if ended.status < 0 else "bug"
+    if ended.limit:
+        kind, reason = TIME_LIMIT, f"{reason}{': ' + record['reason'] if recorded else ''}; {LONGER}"
     try:
         fail(job.folder, kind, reason)
     except OSError as error:  # no record then: the driver's own report names the cell

@@ -30,8 +30,9 @@ class Cost:
         seconds: all that it runs itself, its own training included where that is not there yet, shared stages not.
         low, high: range in seconds.
         mebibytes: peak resident memory; ``mebibytes_low``, ``mebibytes_high``: its range.
-        basis: "measured" (finished cells like it), "similar" (finished cells of its kind), "corrected" (the config's
-            figures, times what other finished cells took of theirs) or "prior" (the config's figures).
+        basis: "measured" (finished cells like it), "similar" (finished cells of its kind and about its size),
+            "corrected" (the config's figures, times what other finished cells of its scale and about as much work took
+            of theirs) or "prior" (the config's figures).
     """
 
     seconds: float
@@ -43,15 +44,32 @@ class Cost:
     basis: str
 
 
+COMPARABLE = 4.0
+"""A finished cell says something of work from a quarter of its own to four times it. Smaller ones would: in a cell of
+seconds most of the time is overhead, and its config's figures, which are those of whole tables, are far off."""
+
+
 @dataclass(frozen=True)
 class _Finished:
-    """What a finished run took: seconds beside its training, seconds of its training (None: it has none), memory."""
+    """What a finished run took: seconds beside its training, seconds of its training (None: it has none), memory.
+
+    ``expected``: the seconds that its config's figures gave for both; ``expected_rest``: for what is no training.
+    ``examples``: how many it was tested on.
+    """
 
     rest: float
     training: float | None
     size: float
     mebibytes: float
-    of_prior: float | None
+    expected: float
+    expected_rest: float
+    examples: float
+    scale: str | None
+
+
+def _comparable(one: float, other: float) -> bool:
+    """Whether two amounts of work are about the same."""
+    return max(one, other) <= COMPARABLE * min(one, other)
 
 
 class Ledger:
@@ -142,8 +160,17 @@ class Ledger:
         known = self._finished()
         prior = prior_cost(config, rest=rest, training=training)
         exact, kind = self._kinds(config)
+        examples = test_examples(config)
         for basis, key, slack in (("measured", exact, 0.15), ("similar", kind, 0.4)):
             like = [one for one in known.get(key, []) if rest or one.training is not None]
+            if basis == "similar":
+                size, other = training_size(config), prior_cost(config, training=False).seconds
+                like = [
+                    one
+                    for one in like
+                    if (not training or one.training is None or _comparable(one.size, size))
+                    and (not rest or (_comparable(one.expected_rest, other) and _comparable(one.examples, examples)))
+                ]
             if not like:
                 continue
             seconds = [
@@ -162,7 +189,14 @@ class Ledger:
                 max(memory) * 1.1,
                 basis,
             )
-        ratios = [one.of_prior for one in known.get("", []) if one.of_prior]
+        ratios = [
+            (one.rest + (one.training or 0.0)) / one.expected
+            for one in known.get("", [])
+            if one.scale == config.get("scale")
+            and one.expected
+            and _comparable(one.expected, prior.seconds)
+            and (not rest or _comparable(one.examples, examples))
+        ]
         if not ratios:
             return prior
         ratio = statistics.median(ratios)
@@ -216,8 +250,8 @@ class Ledger:
                 own = float(seconds)
         rest = max(0.0, done["seconds"] - inside)
         expected = cost["prior_rest"] + (cost["prior_training"] if own is not None else 0.0)
-        ratio = (rest + (own or 0.0)) / expected if expected else None
-        return _Finished(rest, own, cost["size"], cost["mebibytes"], ratio)
+        tested, scale = cost.get("examples", 0.0), cost.get("scale")
+        return _Finished(rest, own, cost["size"], cost["mebibytes"], expected, cost["prior_rest"], tested, scale)
 
 
 def prior_cost(config: Mapping[str, Any], *, rest: bool = True, training: bool = True) -> Cost:
@@ -225,21 +259,26 @@ def prior_cost(config: Mapping[str, Any], *, rest: bool = True, training: bool =
 
     Keys, all optional: ``start_seconds``, ``train_seconds_per_1000`` (rows), ``train_seconds_per_step``,
     ``predict_seconds``, ``predict_seconds_per_1000`` (examples), ``mebibytes``. Rows are those of ``data.cost.rows``,
-    cut by ``data.train_limit``; examples those of ``data.cost.test_rows``, cut by ``evaluation.limit``. Memory follows
+    cut by ``data.train_limit``; examples are ``test_examples``. Memory follows
     from the shapes of the method's network (``shapes.peak_mebibytes``); ``mebibytes`` counts where it states none.
     """
     figures, data, seconds = _figures(config), config.get("data") or {}, 0.0
     if rest:
-        limit = (config.get("evaluation") or {}).get("limit")
-        examples = limit if isinstance(limit, (int, float)) else (data.get("cost") or {}).get("test_rows", 1000)
         seconds += figures.get("start_seconds", 5.0) + figures.get("predict_seconds", 0.0)
-        seconds += figures.get("predict_seconds_per_1000", 0.0) * examples / 1000
+        seconds += figures.get("predict_seconds_per_1000", 0.0) * test_examples(config) / 1000
     if training:
         seconds += figures.get("train_seconds_per_1000", 0.0) * training_size(config) / 1000
         batch = data.get("batch_size") or 1
         seconds += figures.get("train_seconds_per_step", 0.0) * training_size(config) / batch
     memory = peak_mebibytes(config) or figures.get("mebibytes", 1000.0)
     return Cost(seconds, seconds / 2, seconds * 2, memory, memory / 2, memory * 2, "prior")
+
+
+def test_examples(config: Mapping[str, Any]) -> float:
+    """Examples that a cell is tested on: ``evaluation.limit`` or ``.questions``, else ``data.cost.test_rows``."""
+    evaluation, figures = config.get("evaluation") or {}, (config.get("data") or {}).get("cost") or {}
+    asked = [evaluation.get("limit"), evaluation.get("questions"), figures.get("test_rows")]
+    return next((float(number) for number in asked if isinstance(number, (int, float))), 1000.0)
 
 
 def _figures(config: Mapping[str, Any]) -> dict[str, float]:
@@ -264,7 +303,7 @@ def cost_kind(config: Mapping[str, Any]) -> str:
     names = []
     for section in sorted(science(config)):
         value = config[section]
-        if isinstance(value, Mapping) and section not in ("base", "evaluation", "trainer"):
+        if isinstance(value, Mapping) and section not in ("base", "trainer"):
             name = value.get("label") or value.get("name") or value.get("_target_", "")
             names.append(f"{section}={name}")
             # Small settings that change the work, such as tune, k or context_length; rates and seeds are no work.
@@ -305,11 +344,13 @@ def training_size(config: Mapping[str, Any]) -> float:
 
 def cost_record(
     config: Mapping[str, Any], seconds: float, predict_seconds: float, mebibytes: float
-) -> dict[str, float | str]:
+) -> dict[str, float | str | None]:
     """What a finished cell leaves for later predictions, beside ``seconds`` in its record."""
     return {
         "exact": exact_kind(config),
+        "scale": config.get("scale"),
         "size": training_size(config),
+        "examples": test_examples(config),
         "mebibytes": mebibytes,
         "predict_seconds": round(predict_seconds, 3),
         "prior_rest": prior_cost(config, training=False).seconds,

@@ -18,7 +18,11 @@ from typing import Any
 from sweeps import signature
 from sweeps.composing import Beyond, PlainComposer, copied
 from sweeps.definition import Definition
+from sweeps.definition_checks import check_scores
 from sweeps.errors import UserError, nearest
+from sweeps.overridden import key_of, row_name
+from sweeps.plan_checks import check_config
+from sweeps.reach import refuse_unread
 
 CONF = signature.ROOT / "conf"
 _BLANK = "<decided by the evaluation>"
@@ -141,7 +145,7 @@ class Composer:
     """Composes cell configs from override lists, each distinct choice of groups once."""
 
     def __init__(self) -> None:
-        self._groups = groups()
+        self.groups = groups()
         self._plain = PlainComposer(CONF)
         self._parsed: dict[str, Override] = {}
         self._composed: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -160,7 +164,7 @@ class Composer:
             if text not in self._parsed:
                 self._parsed[text] = parse_plain(text) or _parse_with_hydra(text)
             override = self._parsed[text]
-            if override.plain and override.package is None and override.key not in self._groups:
+            if override.plain and override.package is None and override.key not in self.groups:
                 values.append(override)
             else:
                 self._check_option(override)
@@ -172,14 +176,16 @@ class Composer:
 
     def _check_option(self, override: Override) -> None:
         group, option = override.key, override.value
-        if group not in self._groups:
+        if group not in self.groups:
             if override.package is not None or override.plain:
-                raise UserError(f"no config group is called {group!r}: {nearest(group, self._groups)}")
+                raise UserError(f"no config group is called {group!r}: {nearest(group, self.groups)}")
             return
         if isinstance(option, (list, dict)):
             raise UserError(f"{override.text} gives {group} more than a name: it takes one of its options")
-        if option is not None and str(option) not in self._groups[group]:
-            raise UserError(f"{group} has no option {str(option)!r}: {nearest(str(option), self._groups[group])}")
+        if option is None and not override.text.startswith("~"):
+            raise UserError(f"{override.text} leaves {group} without one: {nearest('', self.groups[group])}")
+        if option is not None and str(option) not in self.groups[group]:
+            raise UserError(f"{group} has no option {str(option)!r}: {nearest(str(option), self.groups[group])}")
 
     def _compose_groups(self, overrides: Sequence[Override]) -> dict[str, Any]:
         texts = tuple(override.text for override in overrides)
@@ -206,7 +212,7 @@ class Composer:
             else:
                 with initialize_config_dir(str(CONF), version_base=None):
                     composed = compose("config", overrides=list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
             raise UserError(f"{' '.join(overrides)}: {_first_line(error)}") from error
         plain = OmegaConf.to_container(composed, resolve=False)
         assert isinstance(plain, dict)
@@ -219,7 +225,7 @@ class Composer:
             if not isinstance(node, dict) or part not in node:
                 where = ".".join(path[:depth]) or "the config"
                 choices = list(node) if isinstance(node, dict) else []
-                choices += [] if depth else list(self._groups)
+                choices += [] if depth else list(self.groups)
                 raise UserError(f"unknown key {key!r}: {where} has no {part!r}; {nearest(part, choices)}")
             if depth < len(path):
                 node = node[part]
@@ -323,10 +329,17 @@ class Planner:
         self._composer = Composer()
         self._signer = signature.Signer(lenient=lenient)
 
+    def by_hand(self, override_lists: Sequence[Sequence[str]]) -> list[Cell]:
+        """The signed cells that override lists make; a setting that none of them reads is refused."""
+        cells = [self.cell(overrides, row=" ".join(overrides)) for overrides in override_lists]
+        self._refuse_unread(override_lists, dict.fromkeys(text for overrides in override_lists for text in overrides))
+        return cells
+
     def cell(self, overrides: Sequence[str], *, row: str = "", seed: int | None = None) -> Cell:
         """The signed cell that ``overrides`` (and ``seed``, where given) make."""
         full = tuple(overrides) if seed is None else (*overrides, f"seed={seed}")
         config, blanked = resolve(self._composer.compose(full))
+        check_config(config)
         training = self._signer.training(blanked)
         needs = tuple(self._signer.training(base) for base in bases(blanked))
         if (config.get("method") or {}).get("tune", True):
@@ -347,14 +360,41 @@ class Planner:
     def sweep(
         self, definition: Definition, scale: str, extra: Sequence[str] = (), seeds: Sequence[int] | None = None
     ) -> list[Cell]:
-        """All cells of a sweep at a scale, in table order. A cell that two rows share appears under both."""
-        cells = []
+        """All cells of a sweep at a scale, in table order. A cell that two rows share appears under both.
+
+        Args:
+            extra: overrides of every cell, which win over the file's.
+            seeds: in place of the file's, but for rows with seeds of their own.
+
+        Raises:
+            UserError: a scale that the sweep does not have, an override that does not fit, or that no cell reads.
+        """
+        for text in extra:
+            if key_of(text) == "seed":
+                raise UserError(f"{text} would be overruled: the seeds of a sweep are given as seeds=0,1,2")
+        own, cells = definition.own(scale), []
+        made: dict[str, tuple[str, ...]] = {}
         for row, overrides, seed in definition.points(scale, seeds):
+            made[row] = (f"scale={scale}", *overrides, *extra)
             try:
-                cells.append(self.cell((f"scale={scale}", *overrides, *extra), row=row, seed=seed))
+                cells.append(self.cell(made[row], row=row_name(row, own[row], extra), seed=seed))
             except UserError as error:
                 raise UserError(f"sweep {definition.name}, row {row!r}: {error}") from error
+        for row, texts in () if extra else own.items():
+            try:
+                self._refuse_unread([made[row]], texts)
+            except UserError as error:
+                raise UserError(f"sweep {definition.name}, row {row!r}: {error}") from error
+        self._refuse_unread(list(made.values()), extra)
+        shown = zip(own, {cell.row: cell.config for cell in cells}.values(), strict=True)
+        check_scores(definition, {row: (str(it["data"].get("name")), self._signer.scores(it)) for row, it in shown})
         return cells
+
+    def _refuse_unread(self, override_lists: Sequence[Sequence[str]], asked: Iterable[str]) -> None:
+        asked = tuple(asked)
+        if asked:
+            configs = [self._composer.compose(overrides) for overrides in override_lists]
+            refuse_unread(configs, asked, self._composer.groups)
 
 
 def bases(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:

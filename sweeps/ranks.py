@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from lightning_modules.stopping import Stopped
 from sweeps.signature import ROOT
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ class _Other:
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            # Ctrl-C at a terminal is for rank 0 alone, which decides when all end.
+            process_group=0,
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -190,8 +193,8 @@ def _end_with_rank_0() -> None:
 
 def main() -> None:
     """A process started by ``started``. Ends without the interpreter's teardown: rank 0 waits only for its status."""
-    # Rank 0 decides when all end: a signal to the whole group must not tear this rank away from it.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # Rank 0 decides when all end: a signal to all processes of a job must not tear this rank away from it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     line = b""
     while not line.endswith(b"\n"):  # unbuffered: nothing may be left behind in a buffer that the thread cannot see
@@ -202,6 +205,8 @@ def main() -> None:
     status = 0
     try:
         join(json.loads(line), lambda: print(_READY, file=reports))
+    except Stopped:  # in all ranks alike, and rank 0 says why
+        pass
     except BaseException as error:
         traceback.print_exc()
         print(" ".join(f"{type(error).__name__}: {error}".split())[:500], file=reports)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps import definition as definitions
 from sweeps.display import say
-from sweeps.errors import UserError
 from sweeps.ledger import Ledger, digests
-from sweeps.signature import hash_of
+from sweeps.overridden import command
+from sweeps.signature import Signer, hash_of
 from sweeps.stages import write_atomically
 from sweeps.table import Claim, Published, RowRuns, Table, build_table
 
@@ -83,26 +83,45 @@ def receipt_of(selection: Selection) -> dict[str, Any]:
     for cell in selection.cells:
         expected.setdefault(cell.row, []).append(cell.seed)
     data = sorted({str((cell.config.get("data") or {}).get("name")) for cell in selection.cells})
-    extra = "".join(f" {override}" for override in selection.request.overrides)
+    request = selection.request
+    plain = (row for row, _, _ in selection.definition.points(request.scale, request.seeds))
     return {
         "sweep": selection.definition.name,
-        "scale": selection.request.scale,
+        "scale": request.scale,
+        "changed": list(selection.changed),
+        "renamed": {row: cell.row for row, cell in zip(plain, selection.cells, strict=True) if row != cell.row},
         "data": data,
         "rows": rows,
         "missing": missing,
         "expected": expected,
+        "scored_by": _own_scores(selection),
         "older_code": sorted(
             selection.drifted[cell.signature].signature
             for cell in selection.cells
             if cell.signature in selection.drifted
         ),
-        "command": f"papergrid sweep sweep={selection.definition.name} scale={selection.request.scale}{extra}",
+        "command": command(
+            selection.definition,
+            request.scale,
+            request.overrides,
+            request.seeds,
+            sorted(request.flags & {"--accept-code-drift"}),
+        ),
     }
+
+
+def _own_scores(selection: Selection) -> list[str]:
+    """Modules of scores that the cells' data name beside those of this repository."""
+    from data import scoring
+
+    signer = Signer(lenient=True)
+    named = {name for cell in selection.cells for name in signer.scores(cell.config)}
+    return sorted(name for name in named if not name.startswith(f"{scoring.__package__}."))
 
 
 def table_of(written: Mapping[str, Any], outputs: Path) -> Table:
     """The table that a receipt describes, from the runs that it names."""
-    from data.scoring import SCORES
+    from data.scoring import all_scores
 
     definition = definitions.load(written["sweep"])
     ledger = Ledger(outputs)
@@ -122,19 +141,22 @@ def table_of(written: Mapping[str, Any], outputs: Path) -> Table:
         )
         for row, runs in written["rows"].items()
     ]
-    shown = {row.name for row in rows}
-    claims = [
-        claim
-        for claim in map(_claim, definition.claims)
-        if {claim.left, claim.right} & set(definition_rows(definition)) <= shown
-    ]
+    shown, renamed = {row.name for row in rows}, written.get("renamed", {})
+    entries = [_renamed(entry, renamed) for entry in definition.claims]
+    known = {renamed.get(row, row) for row in definition_rows(definition)}
+    claims = [claim for claim in (Claim(**entry) for entry in entries) if {claim.left, claim.right} & known <= shown]
+    changed = written.get("changed", [])
     title = f"{definition.title} ({written['scale']} scale, data: {', '.join(written['data'])})"
+    title += f"; not the sweep's own table: with {' '.join(changed)}" if changed else ""
     if written["older_code"]:
         title += f"; {len(set(written['older_code']))} runs under older code, as asked by --accept-code-drift"
     change = definition.scales.get(written["scale"])
     notes = (*definition.notes, *([change.note] if change and change.note else []))
+    own = [text for text in changed if not text.startswith("seeds=")]
     published = [
-        _published(entry, definition, written["data"]) for entry in definition.published if entry["row"] in shown
+        _published(entry, definition, written["data"], own)
+        for entry in (_renamed(entry, renamed) for entry in definition.published)
+        if entry["row"] in shown
     ]
     return build_table(
         title,
@@ -143,35 +165,34 @@ def table_of(written: Mapping[str, Any], outputs: Path) -> Table:
         rows,
         published,
         claims,
-        SCORES,
+        all_scores(written.get("scored_by", ())),
         command=written["command"],
         notes=notes,
     )
 
 
-def _published(entry: Mapping[str, Any], definition: definitions.Definition, data: Sequence[str]) -> Published:
-    """A published number; on other data than it was published for it is shown, and never subtracted."""
-    try:
-        published = Published(**entry)
-    except TypeError as error:
-        raise UserError(f"published number {entry!r} does not fit: {error}") from error
+def _published(
+    entry: Mapping[str, Any], definition: definitions.Definition, data: Sequence[str], changed: Sequence[str]
+) -> Published:
+    """A published number; on other data than it was published for, or under other settings, it is never subtracted."""
+    published = Published(**entry)
     other = [name for name in data if definition.published_on and not name.startswith(definition.published_on)]
-    if not other:
+    notes = [f"the paper's data is {definition.published_on}, ours here {', '.join(other)}"] if other else []
+    notes += [f"here with {' '.join(changed)}"] if changed else []
+    if not notes:
         return published
-    note = f"the paper's data is {definition.published_on}, ours here {', '.join(other)}"
-    return replace(published, comparable=False, note="; ".join(filter(None, (published.note, note))))
+    return replace(published, comparable=False, note="; ".join(filter(None, (published.note, *notes))))
+
+
+def _renamed(entry: Mapping[str, Any], rows: Mapping[str, str]) -> dict[str, Any]:
+    """A claim or a published number with the names that its rows have in this table."""
+    sides = {key: rows.get(entry[key], entry[key]) for key in ("row", "left", "right") if key in entry}
+    return {**entry, **sides}
 
 
 def definition_rows(definition: definitions.Definition) -> Sequence[str]:
     """All row names that a definition can make, at any scale."""
     return [row for arm in definition.arms for row, _ in arm.points()]
-
-
-def _claim(entry: Mapping[str, Any]) -> Claim:
-    try:
-        return Claim(**entry)
-    except TypeError as error:
-        raise UserError(f"claim {entry.get('id', '?')!r} does not fit: {error}") from error
 
 
 def texts(table: Table) -> dict[str, str]:

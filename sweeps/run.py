@@ -11,23 +11,24 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from lightning_modules.stopping import Stopped
+from sweeps import orders
 from sweeps import receipt as receipts
-from sweeps.failures import Preempted, classify
+from sweeps.failures import Preempted, classify, full
 from sweeps.lease import Lease, LeaseHeld
 from sweeps.ledger import cost_kind, cost_record, digests, read_json
 from sweeps.machine import accelerators, limit_threads, peak_mebibytes
 from sweeps.plan import Cell, bases
-from sweeps.signature import PRESENTATION, inputs, training_signature
+from sweeps.run_names import as_planned, training_name, uncounted
+from sweeps.signature import PRESENTATION
 from sweeps.stages import StageStore, write_atomically
 
 if TYPE_CHECKING:
@@ -85,20 +86,6 @@ class Job:
         return Path(self.outputs) / "runs" / self.signature
 
 
-_orders: list[str] = []
-"""Why this process was told to go, while it runs a cell; engines may give it another one later."""
-
-
-def preempt(reason: str) -> NoReturn:
-    """Ends what this process does, on the order of a scheduler or a person; for signal handlers.
-
-    Raises:
-        Preempted: always.
-    """
-    _orders.append(reason)
-    raise Preempted(reason)
-
-
 def fail(folder: Path, kind: str, reason: str, trace: str = "") -> None:
     """Records a failed attempt. The reason is one line."""
     write_atomically(
@@ -111,54 +98,77 @@ def fail(folder: Path, kind: str, reason: str, trace: str = "") -> None:
 
 
 def execute(job: Job) -> int:
-    """Runs one cell to completion in this process.
+    """Runs one cell to completion in this process. Orders to go (``sweeps.orders``) end it with a record.
 
     Returns:
         0 when the run is finished (now or before), ``BUSY`` when another process runs it, 1 when it failed; then
         ``failed.json`` says why.
     """
     folder = job.folder
-    _orders.clear()
-    try:
-        with Lease(folder / "lease"):
-            if (folder / "done.json").is_file():
+    orders.forget()
+    with orders.listening(lambda order: fail(folder, *_verdict(Preempted(order.reason)))):
+        try:
+            with Lease(folder / "lease"):
+                if (folder / "done.json").is_file():
+                    return 0
+                try:
+                    _run(job)
+                except BaseException as error:
+                    return _ended(folder, error)
                 return 0
-            try:
-                _run(job)
-            except BaseException as error:
-                # Libraries make other errors of an order to go, in C code or as they clean up: it is the order still.
-                kind, reason = classify(error), f"{type(error).__name__}: {error}"
-                if _orders:
-                    kind, reason = "preempted", _orders[0]
-                fail(folder, kind, reason, traceback.format_exc())
-                if isinstance(error, (KeyboardInterrupt, SystemExit)):
-                    raise
-                return 1
-            return 0
-    except LeaseHeld:
-        return BUSY
+        except LeaseHeld:
+            return BUSY
+        except Preempted as error:  # before the cell began, or as it gave its lease back
+            return _ended(folder, error)
 
 
-def _preempt(*_: object) -> None:
-    preempt("the process was told to end (SIGTERM)")
+def _ended(folder: Path, error: BaseException) -> int:
+    """Records what a cell ended with; returns its exit status."""
+    orders.obeyed()
+    if (folder / "done.json").is_file():
+        return 0
+    stopped = isinstance(error, (Preempted, Stopped))
+    try:
+        fail(folder, *_verdict(error), "" if stopped else traceback.format_exc())
+    except OSError:
+        if orders.given() is None:  # else whoever gave the order learns of it from the status
+            raise
+    if isinstance(error, (KeyboardInterrupt, SystemExit)) and orders.given() is None:
+        raise error
+    return 1
+
+
+def _verdict(error: BaseException) -> tuple[str, str]:
+    """Class and reason of what a cell ended with."""
+    order = orders.given()
+    if order is None:
+        kind = classify(error)
+        cause = (full(error) or error) if kind == "disk" else error
+        return kind, f"{type(cause).__name__}: {cause}"
+    # Libraries make other errors of an order to go, in C code or as they clean up: it is the order still.
+    if isinstance(error, Stopped):
+        return "preempted", f"{order.reason}: the training {error}"
+    if full(error):
+        return "preempted", f"{order.reason}: its checkpoint could not be written, the disk is full"
+    return "preempted", order.reason
 
 
 def _run(job: Job) -> None:
-    from data.scoring import summarise
-    from data.slices import with_slices
+    from data.hub_commits import read_digests
+    from data.scoring import completed, lists_of, summarise
     from sweeps.progress import Heartbeat, PhaseFile
     from sweeps.run_log import RunLog
 
     config, folder = job.config, job.folder
     begun = time.monotonic()
-    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _preempt)
     (folder / "failed.json").unlink(missing_ok=True)
-    receipt = receipts.new(asdict(job), inputs(config), read_json(folder / "receipt.json"))
+    before = set(sys.modules)
+    inputs, code = as_planned(job.config, job.blanked, job.signature)
+    receipt = receipts.new(asdict(job), inputs, code, read_json(folder / "receipt.json"))
     attempt = len(receipt["attempts"])
     write_atomically(folder / "config.yaml", to_yaml(config))
-    if receipts.code_state()["patch"]:
-        write_atomically(folder / "dirty.patch", receipts.code_state()["patch"])
+    if receipt["patch_sha256"]:
+        write_atomically(folder / "dirty.patch", receipts.patch(code))
     write_atomically(folder / "receipt.json", json.dumps(receipt, indent=1))
 
     logger = dict(config["logger"])
@@ -178,14 +188,15 @@ def _run(job: Job) -> None:
         progress = PhaseFile(folder / "progress.json")
         stages = StageStore(Path(job.outputs) / "stages", say=progress.say)
         limit_threads(int(config["threads"]))
-        data, method = prepare(job.blanked, config, stages, progress)
+        data, method = prepare(job.blanked, config, stages, progress, judged=config["evaluation"]["split"])
+        lists_of(data)  # scores that are not there are missed before a training, not after it
         if method.trains:
             weights = _trained(job.blanked, job.training, stages, progress, log, built=(data, method), actual=config)
             _replay(weights / "metrics.jsonl", log)
             method.load_weights(weights)
         train_seconds = time.monotonic() - begun
         predictions = method.predict(data, progress=progress.phase("predict"), **_evaluation(config))
-        frame = with_slices(data.frame(predictions), data, config["evaluation"]["split"])
+        frame = completed(data.frame(predictions), data, config["evaluation"]["split"])
         _write_parquet(frame, folder / "examples.parquet")
         summary = summarise(frame, data)
         write_atomically(folder / "summary.json", json.dumps(summary["scores"], indent=1))
@@ -197,6 +208,8 @@ def _run(job: Job) -> None:
     seconds = time.monotonic() - begun
     receipt["attempts"][-1]["ended"] = time.time()
     receipt["hardware"]["accelerators"] = accelerators()
+    receipt["read"] = read_digests()
+    receipt["uncounted"] = uncounted(before, code)
     write_atomically(folder / "receipt.json", json.dumps(receipt, indent=1))
     done = {
         "signature": job.signature,
@@ -234,14 +247,25 @@ def _evaluation(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def prepare(
-    config: Mapping[str, Any], actual: Mapping[str, Any], stages: StageStore, progress: PhaseFile
+    config: Mapping[str, Any],
+    actual: Mapping[str, Any],
+    stages: StageStore,
+    progress: PhaseFile,
+    *,
+    judged: str | None = None,
 ) -> tuple[Any, Any]:
-    """Data object and method of a config, ready for the method's own training; arguments as of ``_trained``."""
+    """Data object and method of a config, ready for the method's own training; arguments as of ``_trained``.
+
+    ``judged`` is the split that will be judged, if any: it is asked for here, before anything is trained.
+    """
     data, method = build(actual)
     if config.get("sources"):
         data.take_authors(_authors(config["sources"], actual["sources"], stages, progress))
     data.prepare(stages, progress.phase("prepare"))
     method.attach(data)
+    _compute_as_configured(method, actual)
+    if judged is not None and hasattr(data, "require"):
+        data.require(judged)
     _start(method, data, config, actual, stages, progress)
     return data, method
 
@@ -256,11 +280,18 @@ def _authors(
     for name, source in config.items():
         data, method = build(actual[name])
         method.attach(data)
+        _compute_as_configured(method, actual[name])
         if method.trains:  # others are used as they come
-            weights = _trained(source, training_signature(source), stages, progress, None, actual=actual[name])
+            weights = _trained(source, training_name(source), stages, progress, None, actual=actual[name])
             method.load_weights(weights)
         found[name] = Author(name, method.network)
     return found
+
+
+def _compute_as_configured(method: Any, actual: Mapping[str, Any]) -> None:
+    """Scores, samples and answers are computed in the precision of the training."""
+    if hasattr(method, "compute_in"):  # others have no network
+        method.compute_in(actual["trainer"].get("precision", "32-true"))
 
 
 def _start(
@@ -275,9 +306,9 @@ def _start(
     if config.get("base") is not None:
         if hasattr(method, "load_origin"):  # it compares its base with what that base's own chain began with
             first = bases(config)[0]
-            built = _trained(first, training_signature(first), stages, progress, None, actual=bases(actual)[0])
+            built = _trained(first, training_name(first), stages, progress, None, actual=bases(actual)[0])
             method.load_origin(built)
-        name = training_signature(config["base"])
+        name = training_name(config["base"])
         method.load_weights(_trained(config["base"], name, stages, progress, None, actual=actual["base"]))
     if hasattr(method, "prepare"):
         method.prepare(data, stages, progress.phase("prepare"))
@@ -331,7 +362,6 @@ def _trained(
                 group=group,
                 **strip(values["trainer"], frozenset({"_target_"})),
             )
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         if log is not None:
             log.replayed = True
 
@@ -340,7 +370,7 @@ def _trained(
 
 def newest_step(folder: Path) -> int:
     """Step of the newest good checkpoint in a training folder; 0 where there is none."""
-    from lightning_modules.fitting import newest_checkpoint
+    from lightning_modules.checkpointing import newest_checkpoint
 
     newest = newest_checkpoint(folder)
     return newest.step if newest else 0

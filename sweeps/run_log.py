@@ -55,6 +55,8 @@ class MetricsFile:
             kept = [row for row in read_metrics(path) if row["step"] <= resume_step]
         # A checkpoint is written before or after its own step's row, as the trainer pleases: that row may come again.
         self._repeats = [_content(row) for row in kept if row["step"] == resume_step]
+        for left in path.parent.glob(f".{path.name}.*"):  # of a process that was killed here
+            left.unlink(missing_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         temporary.write_bytes(b"".join(_line(row) for row in kept))
         os.replace(temporary, path)

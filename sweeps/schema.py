@@ -104,27 +104,27 @@ def check_arguments(target: Callable[..., Any], node: Mapping[str, Any], path: s
             continue
         if key not in accepted:
             raise UserError(f"unknown key {path}.{key}: {nearest(key, accepted)}")
-        if key in hints and not _fits(value, hints[key]):
-            raise UserError(f"{path}.{key} is {value!r}: it takes {_spelt(hints[key])}")
+        if key in hints and not fits(value, hints[key]):
+            raise UserError(f"{path}.{key} is {value!r}: it takes {spelt(hints[key])}")
     for name in accepted:
         # A function that a config only binds some arguments of gets the others (tensors) when it is called.
         if parameters[name].default is inspect.Parameter.empty and name not in node and not node.get("_partial_"):
             raise UserError(f"{path}.{name} is missing: give {path}.{name}=...")
 
 
-def _spelt(hint: Any) -> str:
+def spelt(hint: Any) -> str:
     """An annotation as a person would say it: the options of a Literal, the parts of a union, null for None."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return " or ".join(str(argument) for argument in arguments)
     if origin is typing.Union or type(hint).__name__ == "UnionType":
-        return " or ".join(_spelt(argument) for argument in arguments)
+        return " or ".join(spelt(argument) for argument in arguments)
     if hint is type(None):
         return "null"
     return hint.__name__ if isinstance(hint, type) and not arguments else str(hint).replace("typing.", "")
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def fits(value: Any, hint: Any) -> bool:
     """Whether a plain value fits an annotation, as far as plain values can tell; objects to be built pass."""
     if isinstance(value, Mapping) and "_target_" in value:
         return True
@@ -132,7 +132,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin is typing.Literal:
         return value in arguments
     if origin is typing.Union or type(hint).__name__ == "UnionType":
-        return any(_fits(value, argument) for argument in arguments)
+        return any(fits(value, argument) for argument in arguments)
     if hint is None or hint is type(None):
         return value is None
     if hint is float:

@@ -14,7 +14,8 @@ _TOKENS = 128  # of the longest sentence, where neither data nor model says more
 _MEAN = 0.25  # of it, the mean sentence (SemEval-2010 Task 8: 27 of 127)
 _BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
 _NF4 = 0.57  # bytes of a weight in 4 bits with its block constants (arXiv 2305.14314, doubly quantised)
-_OPTIMISER = 12.0  # bytes of a trained weight beside itself: gradient and AdamW's two moments in fp32
+_TRAINED = 16.0  # bytes of a trained weight: itself, its gradient and AdamW's two moments, in fp32 whatever it came in
+_CAST = 2.0  # bytes of the copy that mixed precision computes with
 _KEPT = 17  # values that a layer keeps per token for its gradient, in units of its width (arXiv 2205.05198, equation 2)
 _CHECKPOINTED = 1  # with gradient checkpointing: the layer's input
 
@@ -132,16 +133,19 @@ def peak_mebibytes(config: Mapping[str, Any]) -> float | None:
     if shape is None:
         return None
     assert isinstance(model, Mapping)
-    weight = _NF4 if model.get("quantisation") == "nf4" else _BYTES.get(str(model.get("dtype") or "float32"), 4.0)
+    dtype = str(model.get("weights_dtype") or "float32")
+    weight = _NF4 if model.get("quantisation") == "nf4" else _BYTES.get(dtype, 4.0)
     total = shape.parameters * weight
     data, trainer = config.get("data") or {}, config.get("trainer") or {}
     limit = model.get("prompt_limit") or model.get("limit") or 1 << 30
     tokens = min(int((data.get("cost") or {}).get("tokens") or _TOKENS) * sentences(config), int(limit))
     if method.get("tune", True):
-        value = 2.0 if "16" in str(trainer.get("precision", "")) else 4.0
+        mixed = "16" in str(trainer.get("precision", ""))
+        value = 2.0 if mixed else 4.0
         batch = int(data.get("batch_size") or 1)
         kept = _CHECKPOINTED if model.get("gradient_checkpointing") else _KEPT
-        total += shape.trained * _OPTIMISER
+        counted = 0.0 if isinstance(model.get("lora"), Mapping) else weight  # adapters are not among the parameters
+        total += shape.trained * (_TRAINED + (_CAST if mixed else 0.0) - counted)
         total += batch * tokens * shape.width * shape.deep * kept * value
         if model.get("frozen_layers") is None and model.get("kind") != "seq2seq":
             total += 3 * batch * tokens * shape.vocabulary * 4.0  # logits, their log-softmax, their gradient

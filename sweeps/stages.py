@@ -4,6 +4,10 @@
 killed builder so that the next one continues (a training goes on from its newest checkpoint, an embedding from its last
 shard). ``stage.json`` inside lists every file with its size and SHA-256; it is checked when the stage is read, and a
 stage that does not match is set aside and built again.
+
+A builder's own folder ``checkpoints/`` is no part of the stage. It is deleted after the manifest is written and before
+the stage is published, never earlier: until the manifest stands, a builder that is killed needs it; from then on the
+next process finds the manifest, and publishes what it lists without building anything again.
 """
 
 from __future__ import annotations
@@ -19,10 +23,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweeps import orders
+from sweeps.closure import Closures
 from sweeps.lease import Lease, LeaseHeld, alive
 from sweeps.signature import canonical, hash_of
 
 MANIFEST = "stage.json"
+
+SCRATCH = "checkpoints"
+"""Folder of a stage that only its builder needs. The store deletes it; builders leave it alone."""
+
 _POLL = 0.2
 
 
@@ -56,6 +66,27 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def flush_folder(path: Path) -> None:
+    """Asks the system to put a folder's entries on the disk: what follows may then rely on them after a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _content(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of every file of a stage by its name, once all of them are on the disk."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and name.parts[0] != SCRATCH:
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+            files[name.as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    return files
+
+
 class StageStore:
     """All stages below one folder. Satisfies ``data.artifacts.Stages``.
 
@@ -67,6 +98,7 @@ class StageStore:
     def __init__(self, root: Path, say: Callable[[str], None] = lambda line: None) -> None:
         self.root = root
         self._say = say
+        self._closures = Closures()
         self._verified: set[tuple[str, str]] = set()
         self.used: list[str] = []
         """ "kind/key" of every stage that this store gave out, in order, each once."""
@@ -89,8 +121,11 @@ class StageStore:
         Args:
             kind: sort of stage, a folder name.
             key: everything that the content depends on, or a signature that stands for it.
-            build: fills the folder that it is given; may find there what a killed builder left and go on from it.
+            build: fills the folder that it is given; may find there what a killed builder left and go on from it. Its
+                code is part of the name, and so is that of its ``makers`` (``data.records.builders``).
         """
+        if not isinstance(key, str):
+            key = self._with_code(key, build)
         final = self.path(kind, key)
         if (name := f"{kind}/{final.name}") not in self.used:
             self.used.append(name)
@@ -106,36 +141,42 @@ class StageStore:
                         if final.is_dir():
                             self._set_aside(kind, final, fault)
                         self._build(kind, key, final, build)
-                    return final
+                # An order that came as a training ended waited for what it made to be published.
+                orders.obey()
+                return final
             except LeaseHeld:
                 if not awaited:
                     self._say(f"waiting for the {kind} stage {final.name}, which another process builds")
                 awaited = True
                 time.sleep(_POLL)
 
+    def _with_code(self, key: Mapping[str, Any], build: Callable[[Path], None]) -> dict[str, Any]:
+        builder = getattr(build, "build", build).__module__
+        makers = self._closures.behind(*getattr(build, "makers", ()))
+        return {**key, "code": self._closures.digest(sorted({builder, *makers}))}
+
     def _build(self, kind: str, key: Mapping[str, Any] | str, final: Path, build: Callable[[Path], None]) -> None:
         partial = final.with_name(f"{final.name}.partial")
         partial.mkdir(parents=True, exist_ok=True)
-        # Of a builder that ended just before it published: the new manifest must not list the old one or its draft.
-        for left in (partial / MANIFEST, *partial.glob(f".{MANIFEST}.*")):
-            left.unlink(missing_ok=True)
-        begun = time.monotonic()
-        build(partial)
-        files = {}
-        for path in sorted(partial.rglob("*")):
-            if path.is_file():
-                with path.open("rb+") as file:
-                    os.fsync(file.fileno())
-                files[path.relative_to(partial).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-        manifest = {
-            "kind": kind,
-            "key": canonical(key, kind) if not isinstance(key, str) else key,
-            "files": files,
-            "seconds": round(time.monotonic() - begun, 3),
-            "built": time.time(),
-        }
-        write_atomically(partial / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
+        # A builder that was killed just before it published left a whole stage, which lacks nothing but its name.
+        if damage(partial) is not None:
+            # What it left of a manifest otherwise must not be listed by the new one.
+            for left in (partial / MANIFEST, *partial.glob(f".{MANIFEST}.*")):
+                left.unlink(missing_ok=True)
+            begun = time.monotonic()
+            build(partial)
+            manifest = {
+                "kind": kind,
+                "key": canonical(key, kind) if not isinstance(key, str) else key,
+                "files": _content(partial),
+                "seconds": round(time.monotonic() - begun, 3),
+                "built": time.time(),
+            }
+            write_atomically(partial / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
+        flush_folder(partial)
+        shutil.rmtree(partial / SCRATCH, ignore_errors=True)
         os.rename(partial, final)
+        flush_folder(final.parent)
         self._verified.add((kind, final.name))
 
     def _sound(self, kind: str, final: Path) -> str | None:

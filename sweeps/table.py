@@ -4,16 +4,20 @@ Pure functions of frames and plain records: nothing is read, written, trained or
 in table units: percent for a score that says so, the score's own units otherwise.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import pandas as pd
 
 from sweeps import statistics
 from sweeps.claims import Arm, Claim, ClaimResult, answer_claims
 from sweeps.crossed import Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Score(Protocol):

@@ -10,7 +10,7 @@ from pathlib import Path
 from sweeps.display import say
 from sweeps.errors import UserError
 from sweeps.ledger import digests, read_json
-from sweeps.signature import hash_of
+from sweeps.signature import Signer, hash_of
 from sweeps.stages import MANIFEST, damage, read_manifest
 
 _TOLERANCE = 1e-9
@@ -56,6 +56,8 @@ def run_faults(folder: Path) -> Iterator[str]:
         yield "done.json is unreadable or belongs to another run"
         return
     receipt = read_json(folder / "receipt.json")
+    for name in receipt.get("uncounted", {}):
+        yield f"its name does not cover {name}, which it loaded by a name made up as it ran: import that by name"
     if done.get("training") != receipt.get("training"):
         yield "done.json and receipt.json name different trained weights"
     for name, expected in recorded.items():
@@ -64,11 +66,15 @@ def run_faults(folder: Path) -> Iterator[str]:
             yield f"{name} is missing" if found is None else f"{name} has changed since the run ended"
     try:
         import pandas as pd
+        import yaml
 
-        from data.scoring import scores_of
+        from data.scoring import all_scores, scores_of
 
-        recomputed = scores_of(pd.read_parquet(folder / "examples.parquet"))
         stored = json.loads((folder / "summary.json").read_text())
+        scores = all_scores()
+        if set(stored) - set(scores):  # of data that brings scores of its own
+            scores = all_scores(Signer(lenient=True).scores(yaml.safe_load((folder / "config.yaml").read_text())))
+        recomputed = scores_of(pd.read_parquet(folder / "examples.parquet"), scores)
     except (OSError, ValueError, KeyError) as error:
         yield f"its scores cannot be recomputed ({type(error).__name__}: {str(error).splitlines()[0]})"
         return

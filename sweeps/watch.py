@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.display import duration, say
+from sweeps.failures import STOPPED, Preempted
 from sweeps.lease import owner
 from sweeps.ledger import STATES, Cost, Ledger, read_json
 from sweeps.plan import Cell, unique
@@ -37,9 +38,6 @@ RECENT = 20
 
 HEARTBEAT_LOST = 30.0
 """Seconds without a heartbeat after which a running cell is pointed out; it beats every three."""
-
-STOPPED = frozenset({"preempted", "killed"})
-"""Failure classes of cells that were stopped from outside."""
 
 _STYLES = {"done": "green", "running": "cyan", "cached": "blue", "failed": "red", "missing": "dim"}
 
@@ -262,7 +260,7 @@ def picture(title: str, cells: Sequence[Cell], snapshot: Snapshot, *, most: int 
     Args:
         most: how many running cells, and how many troubles, are shown at most; the rest is counted.
     """
-    table = Table(title=title, title_justify="left", expand=False)
+    table = Table(title=Text(title), title_justify="left", expand=False)
     table.add_column("row", overflow="fold")
     for state in STATES:
         table.add_column(state, justify="right", style=_STYLES[state], no_wrap=True)
@@ -296,7 +294,7 @@ def picture(title: str, cells: Sequence[Cell], snapshot: Snapshot, *, most: int 
 def show_status(selection: Selection, *, as_json: bool, watch: bool) -> None:
     """Shows one look, or with ``watch`` a new one every two seconds until all cells are done or failed."""
     ledger, cells = selection.ledger, selection.cells
-    title = f"{selection.definition.name} at {selection.request.scale} scale"
+    title = selection.title
     snapshot = look(cells, ledger, selection.drifted)
     if as_json:
         print(json.dumps(_as_json(cells, ledger, snapshot), indent=1))
@@ -358,7 +356,7 @@ class Live:
         snapshot = look(self._cells, self._ledger, {})
         done = list(snapshot.states.values()).count("done")
         say(f"{done} of {len(self._cells)} cells done in {duration(time.monotonic() - self._begun)}")
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
+        if kind is not None and issubclass(kind, (KeyboardInterrupt, Preempted)):
             say(interrupted(snapshot))
 
     def update(self, outcome: Outcome, running: list[Job]) -> None:
@@ -376,7 +374,7 @@ class Live:
 
 
 def interrupted(snapshot: Snapshot) -> str:
-    """What Ctrl-C left behind, in one line."""
+    """What Ctrl-C, or another order to go, left behind, in one line."""
     count = Counter(snapshot.states.values())
     stopped = sum(trouble.resumes for trouble in snapshot.troubles)
     waiting = len(snapshot.states) - count["done"] - count["running"] - len(snapshot.troubles)

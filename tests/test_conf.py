@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from sweeps import definition, plan, schema
 from sweeps.errors import UserError
+from sweeps.named_inputs import nodes
 
 ROOT = Path(__file__).resolve().parent.parent
 SMOKE = ("scale=smoke", "experiment=re_smoke")
@@ -27,6 +28,9 @@ WITH_PACKAGE = {
     "retriever/base",
 }
 """Groups that are parts of other options: composed wherever those are."""
+
+WITH_WEIGHTS = ("small", "paper")
+"""Scales of real weights and real data."""
 
 RAG_METHODS = ("direct_sft", "rag_prompting", "rag_sft", "rag_sft_reasoning")
 FACT_SETS = ("facts", "facts_direct", "facts_length", "facts_length_matched", "facts_lessons", "facts_reasoning")
@@ -240,15 +244,29 @@ def test_the_real_command_ends_with_one_line_and_status_2(command, said, tmp_pat
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", definition.names())
-@pytest.mark.parametrize("scale", definition.SCALES)
-def test_every_sweep_composes_at_every_scale(name, scale):
+@pytest.mark.parametrize(
+    ("name", "scale"), [(name, scale) for name in definition.names() for scale in definition.load(name).scales]
+)
+def test_every_sweep_composes_at_every_scale_that_it_has(name, scale):
     points = definition.load(name).points(scale)
     assert points
     # Not signed: a signature reads weights and licensed data, which the larger scales name and few machines have.
     for overrides in {overrides for _, overrides, _ in points}:
         config, _ = plan.resolve(COMPOSER.compose((f"scale={scale}", *overrides)))
         assert config["scale"] == scale
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [(name, scale) for name in definition.names() for scale in definition.load(name).scales if scale in WITH_WEIGHTS],
+)
+def test_no_generated_world_and_no_random_weights_are_called_small_or_paper(name, scale):
+    for row, overrides in {row: overrides for row, overrides, _ in definition.load(name).points(scale)}.items():
+        config, _ = plan.resolve(COMPOSER.compose((f"scale={scale}", *overrides)))
+        made = [node["_target_"] for node in nodes(config["data"]) if "_target_" in node]
+        assert made and not [target for target in made if target.startswith("data.worlds.")], row
+        model = config["method"].get("model")
+        assert model is None or model.get("weights") or model.get("source"), row
 
 
 @pytest.mark.parametrize("name", definition.names())

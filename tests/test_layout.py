@@ -1,11 +1,14 @@
 """The folders, the direction of imports and what planning may load: held by reading the source."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from sweeps import definition
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("data", "lightning_modules", "sweeps")
@@ -82,6 +85,22 @@ def test_every_package_is_listed_for_installation():
         for path in (ROOT / package).rglob("__init__.py")
     }
     assert found <= listed, f"pyproject.toml lacks {found - listed}"
+
+
+def test_make_help_says_which_scales_each_table_has():
+    shown = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    lines = [line.split() for line in shown.splitlines() if line.startswith("    make ")]
+    said = {words[1]: words[2:] for words in lines}
+    assert said == {name.replace("/", "-"): list(definition.load(name).scales) for name in definition.names()}
+
+
+def test_readme_says_which_sweeps_have_the_larger_scales():
+    text = " ".join((ROOT / "README.md").read_text().split())
+    small = re.search(r"`small` \(.*?\) have (.*?); `paper` have these, (.*?)\. Another", text)
+    named = [set(re.findall(r"`(\w+/\w+)`", part)) for part in small.groups()]
+    scales = {name: definition.load(name).scales for name in definition.names()}
+    have = {scale: {name for name in scales if scale in scales[name]} for scale in ("small", "paper")}
+    assert have == {"small": named[0], "paper": named[0] | named[1]}
 
 
 @pytest.mark.parametrize("command", ["plan", "status", "table"])

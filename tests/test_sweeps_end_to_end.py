@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sweeps.verify import verify_outputs
@@ -199,7 +200,8 @@ def test_table_of_an_unfinished_sweep_says_what_is_missing(finished):
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_what_it_leaves_and_the_same_command_goes_on(tmp_path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_sweep_told_to_end_says_what_it_leaves_and_the_same_command_goes_on(number, status, tmp_path):
     outputs = tmp_path / "outputs"
     long = ("sweep=re/main", "scale=smoke", "seeds=0", "trainer.max_epochs=150", "trainer.checkpoint_every=0.1")
     sweep = subprocess.Popen(
@@ -216,10 +218,12 @@ def test_ctrl_c_says_what_it_leaves_and_the_same_command_goes_on(tmp_path):
     while not list(outputs.glob("stages/training/*.partial/checkpoints/*.ckpt")):
         assert sweep.poll() is None and time.monotonic() < deadline
         time.sleep(0.2)
+    workers = psutil.Process(sweep.pid).children(recursive=True)
     # What a terminal does: the signal goes to the driver's whole process group.
-    os.killpg(sweep.pid, signal.SIGINT)
+    (os.killpg if number == signal.SIGINT else os.kill)(sweep.pid, number)
     _, said = sweep.communicate(timeout=60)
-    assert sweep.returncode == 130
+    assert sweep.returncode == status and not psutil.wait_procs(workers, timeout=20)[1]
+    assert said.splitlines()[-1].startswith("papergrid: the process was ") and "the same command" in said
     assert "interrupted: " in said and "stopped with their checkpoints kept" in said and "Traceback" not in said
     found = states(outputs, *long)
     assert "running" not in found and "failed" in found

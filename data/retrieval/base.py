@@ -7,6 +7,7 @@ A retriever knows nothing of relations or passages: ``data.neighbours`` uses it 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -24,6 +25,8 @@ Banned = Sequence[Collection[int]]
 Gold = Sequence[Collection[int]]
 """For every query the positions of the texts that answer it."""
 
+_WORD = re.compile(r"[^\W_]")
+
 Pair = tuple[str, str]
 """A query and a text that answers it."""
 
@@ -33,15 +36,26 @@ class Hits(NamedTuple):
 
     Attributes:
         indices: (Q, K) int64 positions in the indexed texts, best first; -1 where fewer than K could be given.
-        scores: (Q, K) float32, falling along a row; larger is closer; -inf beside -1.
+        scores: (Q, K) float32, falling along a row; larger is closer; -inf beside -1. A text that has nothing in common
+            with the query scores 0 or less: it stands there to fill up K and was not found, see ``matched``.
     """
 
     indices: np.ndarray
     scores: np.ndarray
 
 
+_ROUNDING = 1e-6
+"""Share of a row's best score below which a score is what rounding left of 0."""
+
+
+def matched(hits: Hits) -> np.ndarray:
+    """(Q, K) booleans: which hits were found, rather than handed out to fill a row up."""
+    best = hits.scores.max(1, keepdims=True, initial=0.0)
+    return (hits.indices >= 0) & (hits.scores > _ROUNDING * best)
+
+
 class Retriever(Protocol):
-    """Finds texts; deterministic: equal scores are ordered by position."""
+    """Finds texts; deterministic: equal scores are ordered by position. Texts without a word are refused as a whole."""
 
     view: str
 
@@ -62,6 +76,8 @@ class Retriever(Protocol):
         gold: Gold | None = None,
     ) -> Hits:
         """The ``k`` nearest texts of every query, without those in ``banned``.
+
+        A query without a letter or digit has no hits; one whose words no text has gets all texts at score 0.
 
         ``gold`` is for retrievers that hand out the answer (``oracle``); all others must not look at it.
         """
@@ -117,11 +133,30 @@ def top_hits(scores: np.ndarray, k: int, banned: Banned | None = None) -> Hits:
     return Hits(indices, kept)
 
 
+def without_wordless(hits: Hits, queries: Sequence[str]) -> Hits:
+    """Hits with none for the queries that have neither letter nor digit: there is nothing to compare them by."""
+    lost = np.array([not _WORD.search(query) for query in queries], dtype=bool)[:, None]
+    if not lost.any():
+        return hits
+    return Hits(np.where(lost, -1, hits.indices), np.where(lost, np.float32(-np.inf), hits.scores))
+
+
 def joined(parts: Sequence[Hits], k: int) -> Hits:
     """Hits of consecutive batches of queries as one; without batches, (0, k)."""
     if not parts:
         return Hits(np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32))
     return Hits(np.concatenate([part.indices for part in parts]), np.concatenate([part.scores for part in parts]))
+
+
+def require_texts(texts: Sequence[str], name: str) -> None:
+    """Raise ``ValueError`` where there is no text to search."""
+    if not len(texts):
+        raise ValueError(f"{name} has nothing to search: it got no text; give a corpus or a training set with some")
+
+
+def no_words(texts: Sequence[str], name: str, wanted: str) -> ValueError:
+    """The error of texts that all have no word left."""
+    return ValueError(f"{name} has nothing to search: none of its {len(texts)} texts has {wanted}; give others")
 
 
 def require_index(indexed: object | None, name: str) -> None:

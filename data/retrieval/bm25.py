@@ -8,7 +8,19 @@ from typing import Any
 import numpy as np
 
 from data.artifacts import Stages
-from data.retrieval.base import Banned, Gold, Hits, Progress, joined, require_index, texts_digest, top_hits
+from data.retrieval.base import (
+    Banned,
+    Gold,
+    Hits,
+    Progress,
+    joined,
+    no_words,
+    require_index,
+    require_texts,
+    texts_digest,
+    top_hits,
+    without_wordless,
+)
 from data.retrieval.views import view_of
 
 _BATCH = 256
@@ -48,9 +60,14 @@ class BM25Retriever:
         return bm25s.tokenize(list(texts), stopwords=stopwords, return_ids=False, show_progress=False)
 
     def index(self, texts: Sequence[str], stages: Stages, progress: Progress | None = None) -> None:
-        """See ``Retriever.index``; a second of work for 7,000 sentences, so only large indices are stages."""
+        """See ``Retriever.index``; a second of work for 7,000 sentences, so only large indices are stages.
+
+        Raises:
+            ValueError: no text, or none with a word that counts.
+        """
         import bm25s
 
+        require_texts(texts, "retriever=bm25")
         if len(texts) < _STAGED_FROM:
             self._bm25 = self._built(texts)
         else:
@@ -63,7 +80,11 @@ class BM25Retriever:
         import bm25s
 
         made = bm25s.BM25(k1=self.k1, b=self.b)
-        made.index(self._words(texts), show_progress=False)
+        words = self._words(texts)
+        if not any(words):
+            left = " that is no function word (stopwords=true)" if self.stopwords else ""
+            raise no_words(texts, "retriever=bm25", f"a word of two letters or more{left}")
+        made.index(words, show_progress=False)
         return made
 
     def search(
@@ -85,7 +106,7 @@ class BM25Retriever:
             found.append(top_hits(scores, k, banned[start : start + step] if banned is not None else None))
             if progress:
                 progress(min(start + step, len(words)), len(words))
-        return joined(found, k)
+        return without_wordless(joined(found, k), queries)
 
     def _scores(self, words: list[str]) -> np.ndarray:
         known = [word for word in words if word in self._bm25.vocab_dict]

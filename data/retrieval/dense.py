@@ -9,7 +9,19 @@ from typing import Any, Protocol
 import numpy as np
 
 from data.artifacts import Stages
-from data.retrieval.base import Banned, Gold, Hits, Pair, Progress, learn, require_index, texts_digest
+from data.records.builders import MadeBy
+from data.retrieval.base import (
+    Banned,
+    Gold,
+    Hits,
+    Pair,
+    Progress,
+    learn,
+    require_index,
+    require_texts,
+    texts_digest,
+    without_wordless,
+)
 from data.retrieval.vector_index import Searcher, VectorIndex
 from data.retrieval.vectors import STORAGES, Vectors, write_vectors
 
@@ -74,7 +86,8 @@ class DenseRetriever:
         return {"retriever": "dense", "encoder": self.encoder.key(), "storage": self.storage, "index": index}
 
     def index(self, texts: Sequence[str], stages: Stages, progress: Progress | None = None) -> None:
-        """See ``Retriever.index``; embeddings and index are stages of their own."""
+        """See ``Retriever.index``; embeddings and index are stages of their own. ``ValueError`` without a text."""
+        require_texts(texts, "a dense retriever")
         fitted = self.encoder.fit(texts, stages, progress)
         key = {"encoder": self.encoder.key(), "fitted": fitted, "texts": texts_digest(texts), "storage": self.storage}
 
@@ -89,12 +102,12 @@ class DenseRetriever:
                 progress=progress,
             )
 
-        vectors = Vectors(stages.get("vectors", key, embed))
+        vectors = Vectors(stages.get("vectors", key, MadeBy(embed, (self.encoder,))))
         settings = self.vector_index.settings(len(vectors), vectors.width)
         folder = stages.get(
             "vector_index",
             {"vectors": key, "settings": settings._asdict()},
-            lambda into: self.vector_index.build(vectors, into, progress),
+            MadeBy(lambda into: self.vector_index.build(vectors, into, progress), (self.encoder, self.vector_index)),
         )
         self._searcher = self.vector_index.open(folder, vectors)
 
@@ -113,7 +126,7 @@ class DenseRetriever:
         if not len(queries) or not k:
             return Hits(np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k), dtype=np.float32))
         hits = self._searcher.search(self.encoder.encode_queries(list(queries)), k + widest, progress)
-        return without_banned(hits, banned, k)
+        return without_wordless(without_banned(hits, banned, k), queries)
 
 
 def without_banned(hits: Hits, banned: Banned | None, k: int) -> Hits:

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from data.artifacts import Stages
-from data.retrieval.base import Banned, Gold, Hits, Pair, Progress, Retriever, learn
+from data.retrieval.base import Banned, Gold, Hits, Pair, Progress, Retriever, learn, matched
 
 
 class HybridRetriever:
-    """score(text) = sum over the rankings that have it of 1 / (constant + rank), ranks counted from 1.
+    """score(text) = sum over the rankings that found it of 1 / (constant + rank), ranks counted from 1.
+
+    A place alone is no merit: retrievers fill their rows up with texts that score 0, and those are not fused. A text
+    that no part found is not given; a part that found nothing for a query has no say in it.
 
     Args:
         parts: the retrievers by name.
@@ -54,9 +57,14 @@ class HybridRetriever:
         progress: Progress | None = None,
         gold: Gold | None = None,
     ) -> Hits:
-        """See ``Retriever.search``."""
+        """See ``Retriever.search``.
+
+        Raises:
+            ValueError: a part whose scores are all below 0, so that none of them says that a text was found.
+        """
         depth = max(k, self.depth)
-        rankings = [part.search(queries, depth, banned, progress, gold).indices for part in self.parts.values()]
+        found = {name: part.search(queries, depth, banned, progress, gold) for name, part in self.parts.items()}
+        rankings = [_found(name, hits) for name, hits in found.items()]
         indices = np.full((len(queries), k), -1, dtype=np.int64)
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         for row in range(len(queries)):
@@ -69,3 +77,14 @@ class HybridRetriever:
             indices[row, : len(best)] = [place for place, _ in best]
             scores[row, : len(best)] = [score for _, score in best]
         return Hits(indices, scores)
+
+
+def _found(name: str, hits: Hits) -> np.ndarray:
+    """(Q, K) positions of what a part found, -1 elsewhere."""
+    scores = hits.scores[hits.indices >= 0]
+    if len(scores) and scores.max() < 0:
+        raise ValueError(
+            f"retriever=hybrid fuses what scores above 0, but all scores of its part {name!r} are below (the best is "
+            f"{scores.max():.3g}): give it a scale on which 0 means that nothing was found"
+        )
+    return np.where(matched(hits), hits.indices, -1)

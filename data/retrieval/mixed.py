@@ -15,7 +15,8 @@ from data.sources import digest_of
 class MixedRetriever:
     """Draws a retriever for every query from its text and the seed, each equally likely.
 
-    Scores keep the scale of the retriever that was drawn: they compare within a query only.
+    Scores keep the scale of the retriever that was drawn: they compare within a query only. Nothing is fused: what that
+    retriever did not find keeps its score of 0.
 
     Args:
         parts: the retrievers by name; the names, in alphabetical order, decide the draw.

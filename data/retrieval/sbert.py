@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from data.artifacts import Stages
-from data.retrieval.base import Banned, Gold, Hits, Progress, require_index
+from data.retrieval.base import Banned, Gold, Hits, Progress, require_index, require_texts, without_wordless
 from data.retrieval.views import view_of
 from data.sources import digest_of, locate_weights, weights_digest
 
@@ -57,6 +57,7 @@ class SbertRetriever:
             import faiss
         except ImportError:
             raise ValueError("retriever=sbert needs faiss: pip install -e '.[encoders,cpu]' (or gpu)") from None
+        require_texts(texts, "retriever=sbert")
         self._stages = stages
         # Every distinct text is indexed once: copies of one sentence would otherwise tie, or miss a tie by rounding, in
         # an order that depends on the number of queries. SemEval's train has 21 such copies.
@@ -93,7 +94,7 @@ class SbertRetriever:
             near = sorted((-value, place) for value, place in near if place not in barred)[:k]
             indices[row, : len(near)] = [place for _, place in near]
             scores[row, : len(near)] = [-value for value, _ in near]
-        return Hits(indices, scores)
+        return without_wordless(Hits(indices, scores), queries)
 
     def _embeddings(self, texts: Sequence[str], progress: Progress | None) -> np.ndarray:
         """(N, width) float32 unit vectors in the order of ``texts``."""

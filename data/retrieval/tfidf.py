@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 
 from data.artifacts import Stages
-from data.retrieval.base import Banned, Gold, Hits, Progress, joined, require_index, top_hits
+from data.retrieval.base import (
+    Banned,
+    Gold,
+    Hits,
+    Progress,
+    joined,
+    no_words,
+    require_index,
+    require_texts,
+    top_hits,
+    without_wordless,
+)
 from data.retrieval.views import view_of
 
 _BATCH = 256
@@ -36,14 +47,24 @@ class TfidfRetriever:
         return {"retriever": "tfidf", "view": self.view, "max_ngram": self.max_ngram}
 
     def index(self, texts: Sequence[str], stages: Stages, progress: Progress | None = None) -> None:
-        """See ``Retriever.index``; half a second for 7,000 sentences, so no stage."""
+        """See ``Retriever.index``; half a second for 7,000 sentences, so no stage.
+
+        Raises:
+            ValueError: no text, or none with a word.
+        """
         from sklearn.feature_extraction.text import TfidfVectorizer
 
+        require_texts(texts, "retriever=tfidf")
         # The default pattern drops one-letter words, but "a" and "I" can stand between two entities.
         self._vectorizer = TfidfVectorizer(
             sublinear_tf=True, ngram_range=(1, self.max_ngram), token_pattern=r"(?u)\b\w+\b", dtype=np.float32
         )
-        self._matrix = self._vectorizer.fit_transform(list(texts)).T.tocsr()
+        try:
+            self._matrix = self._vectorizer.fit_transform(list(texts)).T.tocsr()
+        except ValueError as error:
+            if "empty vocabulary" not in str(error):
+                raise
+            raise no_words(texts, "retriever=tfidf", "a word (a letter or digit)") from None
 
     def search(
         self,
@@ -62,4 +83,4 @@ class TfidfRetriever:
             found.append(top_hits(scores, k, banned[start : start + _BATCH] if banned is not None else None))
             if progress:
                 progress(min(start + _BATCH, len(queries)), len(queries))
-        return joined(found, k)
+        return without_wordless(joined(found, k), queries)

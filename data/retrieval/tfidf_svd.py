@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from data.artifacts import Stages
-from data.retrieval.base import Progress, texts_digest
+from data.retrieval.base import Progress, no_words, require_texts, texts_digest
 
 _AT_ONCE = 20_000
+_ROUNDING = 1e-5
+"""Length below which the projection of a unit vector is what rounding left of 0."""
 
 
 class TfidfSvdEncoder:
@@ -54,7 +56,12 @@ class TfidfSvdEncoder:
         }
 
     def fit(self, texts: Sequence[str], stages: Stages, progress: Progress | None = None) -> dict[str, Any]:
-        """See ``Encoder.fit``; vocabulary and singular vectors are a stage."""
+        """See ``Encoder.fit``; vocabulary and singular vectors are a stage.
+
+        Raises:
+            ValueError: no text, or none with a word that counts.
+        """
+        require_texts(texts, "the encoder tfidf_svd")
         fitted = {"texts": texts_digest(texts)}
         folder = stages.get("tfidf_svd", {**self.key(), **fitted}, lambda into: self._learn(texts, into))
         terms = json.loads((folder / "terms.json").read_text())
@@ -74,11 +81,21 @@ class TfidfSvdEncoder:
 
         step = -(-len(texts) // self.fit_texts)
         vectorizer = self._counter(max_features=self.max_terms)
-        counts = vectorizer.fit_transform(texts[index] for index in range(0, len(texts), step))
+        try:
+            counts = vectorizer.fit_transform(texts[index] for index in range(0, len(texts), step))
+        except ValueError as error:
+            if "empty vocabulary" not in str(error):
+                raise
+            wanted = "a word of two letters or more that is no function word"
+            raise no_words(texts, "the encoder tfidf_svd", wanted) from None
         kept = max(1, min(self.dimensions, min(counts.shape) - 1))
-        decomposition = TruncatedSVD(n_components=kept, random_state=self.seed).fit(counts)
+        if counts.shape[1] == 1:  # the library decomposes no single term, which is its own singular vector
+            components = np.ones((1, 1), dtype=np.float32)
+        else:
+            with np.errstate(invalid="ignore"):  # shares of a variance that is 0 where there is one text
+                found = TruncatedSVD(n_components=kept, random_state=self.seed).fit(counts).components_
+            components = found.astype(np.float32)
         (into / "terms.json").write_text(json.dumps(vectorizer.get_feature_names_out().tolist()))
-        components = decomposition.components_.astype(np.float32)
         np.savez(into / "projection.npz", idf=vectorizer.idf_, components=components)
 
     def width(self) -> int:
@@ -86,7 +103,8 @@ class TfidfSvdEncoder:
         return len(self._components)
 
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
-        """See ``Encoder.encode_queries``; a text without a known term is the zero vector."""
+        """See ``Encoder.encode_queries``; a text without a known term, or whose terms the kept dimensions do not
+        tell apart from nothing, is the zero vector."""
         made = [self._project(texts[start : start + _AT_ONCE]) for start in range(0, len(texts), _AT_ONCE)]
         return np.concatenate(made) if made else np.empty((0, self.width()), dtype=np.float32)
 
@@ -95,4 +113,5 @@ class TfidfSvdEncoder:
     def _project(self, texts: Sequence[str]) -> np.ndarray:
         vectors = np.asarray(self._vectorizer.transform(texts) @ self._components.T, dtype=np.float32)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / np.where(lengths > 0, lengths, 1.0)
+        # Rounding must not be blown up to a direction of its own.
+        return np.where(lengths > _ROUNDING, vectors / np.maximum(lengths, _ROUNDING), 0.0).astype(np.float32)

@@ -17,7 +17,8 @@ import numpy as np
 
 from data.artifacts import Stages
 from data.batches import StepLoader
-from data.retrieval.base import Pair, Progress, texts_digest
+from data.records.builders import MadeBy
+from data.retrieval.base import Pair, Progress, no_words, texts_digest
 from data.sources import digest_of
 
 _WORD = re.compile(r"\w+")
@@ -126,8 +127,8 @@ class TrainedEncoder:
     def fit(self, texts: Sequence[str], stages: Stages, progress: Progress | None = None) -> dict[str, Any]:
         """See ``Encoder.fit``: counts words, then trains; the weights are a stage."""
         fitted = {"texts": texts_digest(texts)}
-        key = {**self.key(), **fitted}
-        folder = stages.get("trained_retriever", key, lambda into: self._train(texts, into, progress))
+        build = MadeBy(lambda into: self._train(texts, into, progress), (self.training,))
+        folder = stages.get("trained_retriever", {**self.key(), **fitted}, build)
         self._words = {word: number for number, word in enumerate(json.loads((folder / _VOCABULARY).read_text()))}
         from safetensors.numpy import load_file
 
@@ -140,6 +141,8 @@ class TrainedEncoder:
             counts.update(set(words_of(text)))
         # Sorted, so that equal counts come in the same order everywhere.
         kept = sorted(counts, key=lambda word: (-counts[word], word))[: self.max_words]
+        if not kept:
+            raise no_words(texts, "the encoder trained", "a word (a letter or digit)")
         (into / _VOCABULARY).write_text(json.dumps(kept))
         self._words = {word: number for number, word in enumerate(kept)}
         idf = np.log((1 + len(texts)) / (1 + np.array([counts[word] for word in kept], dtype=np.float64))) + 1.0

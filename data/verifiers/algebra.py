@@ -49,6 +49,7 @@ class Ring:
 
     def __init__(self, budget: int = BUDGET) -> None:
         self.left = budget
+        self._names: dict[Any, int] = {}
 
     def spend(self, steps: int) -> None:
         """Take steps from the budget; ``TooLargeError`` when it is used up."""
@@ -63,6 +64,11 @@ class Ring:
     def unknown(self, *atom: Any) -> Value:
         """A variable, constant or function of other values."""
         return Value({((atom, Fraction(1)),): Fraction(1)}, {(): Fraction(1)})
+
+    def name(self, value: Value) -> int:
+        """A number that stands for a value inside an unknown, however large it is: equal for the same quotient."""
+        form = tuple(sorted(value.num.items(), key=repr)), tuple(sorted(value.den.items(), key=repr))
+        return self._names.setdefault(form, len(self._names))
 
     def imaginary_unit(self) -> Value:
         """The i with i * i = -1."""
@@ -93,8 +99,10 @@ class Ring:
     def power(self, base: Value, exponent: Value) -> Value:
         """Base to an exponent; an unknown of its own unless the exponent is an integer or a fraction like 1/2."""
         number = rational(exponent)
-        if number is None or number.denominator > 12:
-            return self.unknown("power", key(base), key(exponent))
+        if number is None:
+            return self._power_of_terms(base, exponent)
+        if number.denominator > 12:
+            return self.unknown("power", self.name(base), self.name(exponent))
         if number.denominator > 1:
             return self.power(self.root(base, number.denominator), self.number(number.numerator))
         if abs(number) > MAX_EXPONENT:
@@ -110,33 +118,67 @@ class Ring:
                 square = self.multiply(square, square)
         return result if number >= 0 else self.divide(self.number(1), result)
 
+    def _power_of_terms(self, base: Value, exponent: Value) -> Value:
+        """b^(2x + 1) as b (b^x)^2: one unknown for each term of an exponent, to a whole power."""
+        if set(exponent.den) != {()} or not base.num:
+            return self.unknown("power", self.name(base), self.name(exponent))
+        result = self.number(1)
+        for monomial, coefficient in exponent.num.items():
+            factor = coefficient / exponent.den[()]
+            if monomial:
+                term = Value({monomial: Fraction(1, factor.denominator)}, {(): Fraction(1)})
+                unknown = self.unknown("power", self.name(base), self.name(term))
+                factor_power = self.power(unknown, self.number(factor.numerator))
+            else:
+                factor_power = self.power(base, self.number(factor))
+            result = self.multiply(result, factor_power)
+        return result
+
     def root(self, a: Value, degree: int) -> Value:
         """The real root of a rational number (i times one for even roots of degree 2 of negatives), else an unknown."""
         number = rational(a)
         if number is None or (number < 0 and degree % 2 == 0 and degree != 2) or degree > 12 or degree < 1:
-            return self.unknown("root", degree, key(a))
+            return self.unknown("root", degree, self.name(a))
         radicand = abs(number.numerator) * number.denominator ** (degree - 1)
         found = self._integer_root(radicand, degree)
         if found is None:
-            return self.unknown("root", degree, key(a))
+            return self.unknown("root", degree, self.name(a))
         result = self.multiply(found, self.number(Fraction(1, number.denominator)))
         if number < 0:
             return self.multiply(result, self.imaginary_unit()) if degree == 2 else self.negative(result)
         return result
+
+    def logarithm(self, a: Value, base: Value) -> Value | None:
+        """The logarithm of a rational number where it is a fraction with a small denominator; else ``None``."""
+        number, root = rational(a), rational(base)
+        if number is None or root is None or number <= 0 or root <= 0 or root == 1:
+            return None
+        if max(number.numerator, number.denominator, root.numerator, root.denominator) > MAX_RADICAND:
+            return None
+        for below in range(1, 7):
+            self.spend(50)
+            for above in range(-27 * below, 27 * below + 1):
+                if root**above == number**below:
+                    return self.number(Fraction(above, below))
+        return None
 
     def equal(self, a: Value, b: Value) -> bool:
         """Whether a and b are the same value."""
         left, right = self._product(a.num, b.den), self._product(b.num, a.den)
         return left == right
 
-    def proportional(self, a: Value, b: Value) -> bool:
-        """Whether a is a rational multiple of b other than 0: equations ``a = 0`` and ``b = 0`` are the same."""
+    def ratio(self, a: Value, b: Value) -> Fraction | None:
+        """The rational number a / b where there is one: 1 where both are zero, ``None`` where one is.
+
+        Equations ``a = 0`` and ``b = 0`` with such a ratio are the same, inequalities where it is positive.
+        """
         left, right = self._product(a.num, b.den), self._product(b.num, a.den)
         if not left or set(left) != set(right):
-            return not left and not right
+            return Fraction(1) if not left and not right else None
         some = next(iter(left))
         ratio = left[some] / right[some]
-        return all(coefficient == ratio * right[monomial] for monomial, coefficient in left.items())
+        same = all(coefficient == ratio * right[monomial] for monomial, coefficient in left.items())
+        return ratio if same else None
 
     def _integer_root(self, radicand: int, degree: int) -> Value | None:
         if degree == 2 and isqrt(radicand) ** 2 == radicand:
@@ -212,16 +254,17 @@ class Ring:
         return polynomial
 
 
+def constant(value: Value) -> bool:
+    """Whether a value holds no variable: numbers, roots, pi, e and i alone."""
+    atoms = (atom for part in value for monomial in part for atom, _ in monomial)
+    return all(atom[0] in ("prime", "i", "pi") or atom == ("letter", "e") for atom in atoms)
+
+
 def rational(value: Value) -> Fraction | None:
     """The value as a fraction, or ``None`` where it is not one by its form."""
     if len(value.den) != 1 or () not in value.den or set(value.num) - {()}:
         return None
     return value.num.get((), Fraction(0)) / value.den[()]
-
-
-def key(value: Value) -> tuple[Any, ...]:
-    """A hashable form: equal for values that were brought to the same quotient of polynomials."""
-    return tuple(sorted(value.num.items(), key=repr)), tuple(sorted(value.den.items(), key=repr))
 
 
 def _monomial_product(a: Monomial, b: Monomial) -> tuple[Monomial, Fraction]:

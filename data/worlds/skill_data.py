@@ -34,6 +34,8 @@ class SkillData(ItemData):
         collate, start_step, count_tokens: set by whoever trains; see ``ItemData``.
     """
 
+    scored_by: tuple[str, ...] = ("data.scoring_columns", "data.scoring_skills")
+
     def __init__(
         self,
         *,

@@ -37,6 +37,8 @@ class TabularWorld:
         demonstration_weights: share of each response among a prompt's demonstrations; rows add up to 1.
     """
 
+    scored_by: tuple[str, ...] = ("data.scoring_columns", "data.scoring_tabular")
+
     def __init__(
         self,
         *,

@@ -51,5 +51,7 @@ def _implicit_reward(log_ratio: Tensor, divergence: str, max_slope: float) -> Te
     if row.slope_power == 0:
         return row.f_prime_exp(log_ratio)
     edge = math.log(max_slope) / row.slope_power
-    inside = log_ratio.clamp(max=edge) if edge > 0 else log_ratio.clamp(min=edge)
-    return row.f_prime_exp(inside) + row.curvature * max_slope * (log_ratio - inside)
+    slope = row.curvature * max_slope
+    if edge > 0:
+        return row.f_prime_exp(log_ratio.clamp(max=edge)) + slope * F.relu(log_ratio - edge)
+    return row.f_prime_exp(log_ratio.clamp(min=edge)) - slope * F.relu(edge - log_ratio)

@@ -11,6 +11,7 @@ are compositions:
 - PPO (arXiv 1707.06347): `generalised_advantages`, per token, and `value_loss`.
 """
 
+import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -27,7 +28,8 @@ from lightning_modules.losses.shapes import (
 )
 
 LOG_RATIO_BOUND = 20.0
-"""Log-ratios are cut here before the exponential, far outside any clip range: its value and gradient stay finite."""
+"""Above this log-ratio, far outside any clip range, exponentials go on as their tangent: value and gradient stay
+finite, and a token that is farther off is never pulled less, nor the other way."""
 
 
 class Advantages(NamedTuple):
@@ -99,7 +101,8 @@ def clipped_policy_loss(
         per_sequence: "mean" over each sequence's tokens, or "sum".
 
     Returns:
-        (B,); its value is no measure of progress: at ratio 1 it is minus the advantage.
+        (B,); its value is no measure of progress: at ratio 1 it is minus the advantage. Ratios above e^20 grow as the
+        tangent at e^20.
     """
     check_shapes("(B, T)", logps=logps, old_logps=old_logps, mask=mask)
     check_floating(logps=logps, old_logps=old_logps, advantages=advantages)
@@ -112,7 +115,7 @@ def clipped_policy_loss(
     check_number("clip_eps_high", high, above=0.0)
     gains = full_precision(advantages if advantages.dim() == 2 else advantages[:, None])
     log_ratio = full_precision(logps) - full_precision(old_logps)
-    ratio = log_ratio.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
+    ratio = log_ratio.clamp(max=LOG_RATIO_BOUND).exp() + _tangent_beyond(log_ratio)
     objective = torch.minimum(ratio * gains, ratio.clamp(1 - clip_eps, 1 + high) * gains)  # PPO Eq. 7, DAPO Eq. 8
     return -aggregate_tokens(objective, mask, per_sequence=per_sequence)
 
@@ -175,7 +178,8 @@ def kl_estimates(logps: Tensor, ref_logps: Tensor, *, estimator: Literal["k1", "
 
     k1 = d is unbiased and may be negative, k2 = d^2 / 2 is biased with low variance, k3 = e^-d - 1 + d is both unbiased
     and never negative; d = logps - ref_logps. As a loss term, only k2 has the gradient of the KL on average: that of k1
-    is 0 on average, that of k3 belongs to the other direction. `logps.aggregate_tokens` makes them a term per sequence.
+    is 0 on average, that of k3 belongs to the other direction. Below d = -20 k3 goes on as its tangent.
+    `logps.aggregate_tokens` makes them a term per sequence.
     """
     check_shapes("(B, T)", logps=logps, ref_logps=ref_logps)
     check_floating(logps=logps, ref_logps=ref_logps)
@@ -185,4 +189,10 @@ def kl_estimates(logps: Tensor, ref_logps: Tensor, *, estimator: Literal["k1", "
         return d
     if estimator == "k2":
         return d.square() / 2
-    return torch.expm1((-d).clamp(max=LOG_RATIO_BOUND)) + d
+    return torch.expm1((-d).clamp(max=LOG_RATIO_BOUND)) + _tangent_beyond(-d) + d
+
+
+def _tangent_beyond(x: Tensor) -> Tensor:
+    """What the tangent of e^x at the bound adds to the clamped exponential: 0 up to the bound, where the clamp's own
+    gradient is 1, and e^bound (x - bound) above it, where that is 0."""
+    return math.exp(LOG_RATIO_BOUND) * torch.relu(x - LOG_RATIO_BOUND)

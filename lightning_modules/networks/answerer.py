@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightning_modules.base import Optimiser, Progress
 from lightning_modules.losses.logps import PerSequence
 from lightning_modules.losses.sft import sft_loss
+from lightning_modules.precision import Precision
 
 
 class AnswerScores(NamedTuple):
@@ -28,9 +29,11 @@ class Answerer(nn.Module, ABC):
 
     Attributes:
         prompt_limit: longest prompt in tokens that it reads.
+        precision: in which it computes outside a training; see ``precision.computing``.
     """
 
     prompt_limit: int
+    precision: Precision = "32-true"
 
     @abstractmethod
     def count_tokens(self, text: str) -> int:

@@ -26,12 +26,21 @@ class CausalAnswerer(TransformerAnswerer):
 
     def collate(self, prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Tensor]:
         """See ``Answerer.collate``: prompts (B, P) padded on the left, answers (B, T) on the right."""
-        ids = self.form.prompt_ids(prompts)
+        return self.collate_ids(self.form.prompt_ids(prompts), self.form.response_ids(answers))
+
+    def collate_ids(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        """See ``TransformerAnswerer.collate_ids``."""
         return {
-            "prompt_ids": pad(ids, value=self.padding, left=True),
-            "prompt_mask": pad([[1] * len(row) for row in ids], value=0, left=True),
-            "labels": pad(self.form.response_ids(answers), value=IGNORED),
+            "prompt_ids": pad(prompts, value=self.padding, left=True),
+            "prompt_mask": pad([[1] * len(row) for row in prompts], value=0, left=True),
+            "labels": pad(answers, value=IGNORED),
         }
+
+    def plain_logits(self, prompt: Sequence[int], answer: Sequence[int]) -> Tensor:
+        """See ``TransformerAnswerer.plain_logits``."""
+        ids = torch.tensor([[*prompt, *answer]], device=self.device)
+        logits: Tensor = self.model(input_ids=ids, use_cache=False).logits[0]
+        return logits[len(prompt) - 1 : -1]
 
     def answer_logps(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """See ``Answerer.answer_logps``."""
@@ -53,14 +62,19 @@ class CausalAnswerer(TransformerAnswerer):
 
     @torch.no_grad()
     def score(self, prompts: Sequence[str], answers: Sequence[str]) -> AnswerScores:
-        """See ``Answerer.score``: the prompt's keys and values are computed once and shared by all answers."""
-        ids = self.form.prompt_ids(prompts)
+        """See ``Answerer.score``. ``ValueError`` for a model that cannot."""
+        if self.refused:
+            raise ValueError(self.refused)
+        return self.score_ids(self.form.prompt_ids(prompts), self.form.response_ids(answers))
+
+    @torch.no_grad()
+    def score_ids(self, ids: Sequence[Sequence[int]], rows: Sequence[Sequence[int]]) -> AnswerScores:
+        """See ``TransformerAnswerer.score_ids``: the prompt's keys and values are computed once for all answers."""
         prompt_ids = pad(ids, value=self.padding, left=True).to(self.device)
         mask = pad([[1] * len(row) for row in ids], value=0, left=True).to(self.device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         last = {"logits_to_keep": 1} if self._keeps_last else {}
         read = self.model(input_ids=prompt_ids, attention_mask=mask, position_ids=positions, use_cache=True, **last)
-        rows = self.form.response_ids(answers)
         labels = pad(rows, value=IGNORED).to(self.device)
         count, width = labels.shape
         first = torch.log_softmax(read.logits[:, -1].float(), dim=-1)[:, labels[:, 0]]
@@ -69,7 +83,7 @@ class CausalAnswerer(TransformerAnswerer):
             return AnswerScores(first, lengths)
         cache = read.past_key_values
         cache.batch_repeat_interleave(count)
-        rest = labels.repeat(len(prompts), 1)
+        rest = labels.repeat(len(ids), 1)
         known = rest[:, :-1] != IGNORED
         repeated = mask.repeat_interleave(count, dim=0)
         logits = self.model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,16 +11,28 @@ from torch import Tensor, nn
 
 from lightning_modules.networks.answerer import pad
 from lightning_modules.networks.causal_network import Decoding, segment_mask
+from lightning_modules.networks.hub_head import below_head, own_logits
+from lightning_modules.networks.hub_masks import laid_out
+
+WITHOUT = {
+    "packed": "set method.packing=null",
+    "shared": "set method.share_prompt=false",
+    "written": "choose another model, or another engine for its samples",
+}
+"""How to do without a way of reading that a model has not."""
 
 
 class HubCausal(nn.Module):
-    """A model of the transformers library, whole or with adapters.
+    """A model of the transformers library, whole or with adapters. Masks and head are the model's own.
 
     Args:
-        model: such as ``AutoModelForCausalLM`` makes, or its PEFT wrapper. Its attention must take (B, 1, T, T) masks
-            ("sdpa" or "eager") where packed rows or branches are used.
+        model: such as ``AutoModelForCausalLM`` makes, or its PEFT wrapper.
         limit: longest sequence in tokens.
         padding: an id that fills rows; its states are never used.
+
+    Attributes:
+        refused: ways of reading ("packed" rows, a "shared" prompt, "written" token by token) that this model has not,
+            and why; see ``hub_agreement``.
     """
 
     def __init__(self, model: Any, *, limit: int, padding: int) -> None:
@@ -29,9 +42,10 @@ class HubCausal(nn.Module):
         self.model = model
         self.limit = limit
         self.padding = padding
+        self.refused: dict[str, str] = {}
 
     @property
-    def _inner(self) -> Any:
+    def inner(self) -> Any:
         """The model inside its adapters' wrapper; adapters live in its layers."""
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
@@ -43,33 +57,44 @@ class HubCausal(nn.Module):
         segments: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """See ``CausalNetwork.hidden``. ``ValueError`` for rows longer than ``limit`` or both kinds of mask."""
+        """See ``CausalNetwork.hidden``.
+
+        Raises:
+            ValueError: rows longer than ``limit``, both kinds of mask, or a layout that the model cannot read.
+        """
         if segments is not None and mask is not None:
             raise ValueError("give segments (packed sequences) or mask (anything else), not both")
         if positions is None and ids.shape[1] > self.limit:
             raise ValueError(f"a row has {ids.shape[1]} tokens but the network reads {self.limit}: raise its limit")
-        seen = segment_mask(segments) if segments is not None else mask
         where = torch.arange(ids.shape[1], device=ids.device).expand_as(ids) if positions is None else positions
-        output = self._inner.base_model(
-            input_ids=ids,
-            attention_mask=None if seen is None else self._additive(seen),
-            position_ids=where,
-            use_cache=False,
-        )
+        if segments is None and mask is None:
+            return self.read(input_ids=ids, position_ids=where, use_cache=False).last_hidden_state
+        layout = "packed" if segments is not None else "shared"
+        if layout in self.refused:
+            raise ValueError(self.refused[layout])
+        seen = segment_mask(segments) if segments is not None else mask
+        assert seen is not None
+        with laid_out(where, seen) as present:
+            output = self.read(input_ids=ids, attention_mask=torch.ones_like(ids), position_ids=where, use_cache=False)
+        if not present.asked:
+            raise ValueError(f"a {type(self.inner).__name__} makes its masks itself: {WITHOUT[layout]}")
         return output.last_hidden_state
 
-    def _additive(self, seen: Tensor) -> Tensor:
-        """(B, T, T) booleans -> (B, 1, T, T), 0 where seen and the least number elsewhere: every attention adds it."""
-        dtype = self._inner.dtype
-        unseen = torch.finfo(dtype).min
-        return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, unseen)[:, None]
+    def read(self, **options: Any) -> Any:
+        """Call the network below the head; the library's names for the arguments."""
+        below = below_head(self.inner)
+        if "position_ids" not in inspect.signature(below.forward).parameters:
+            options.pop("position_ids", None)
+        return below(**options)
 
     def lm_head(self, states: Tensor) -> Tensor:
         """See ``CausalNetwork.lm_head``."""
-        return self._inner.get_output_embeddings()(states)
+        return own_logits(self.inner, states)
 
     def open(self, prompts: Sequence[Sequence[int]], *, copies: int, room: int) -> Decoding:
-        """See ``CausalNetwork.open``."""
+        """See ``CausalNetwork.open``. ``ValueError`` for a model that cannot be read token by token."""
+        if "written" in self.refused:
+            raise ValueError(self.refused["written"])
         return HubDecoding(self, prompts, copies=copies, room=room)
 
 
@@ -97,7 +122,7 @@ class HubDecoding:
         device = next(network.parameters()).device
         self._mask = pad([[1] * length for length in lengths], value=0, left=True).to(device)
         ids = pad(prompts, value=network.padding, left=True).to(device)
-        output = network._inner.base_model(
+        output = network.read(
             input_ids=ids,
             attention_mask=self._mask,
             position_ids=(self._mask.cumsum(-1) - 1).clamp(min=0),
@@ -114,7 +139,7 @@ class HubDecoding:
     def step(self, tokens: Tensor) -> Tensor:
         """See ``Decoding.step``."""
         self._mask = torch.cat((self._mask, self._mask.new_ones(len(tokens), 1)), dim=1)
-        output = self.network._inner.base_model(
+        output = self.network.read(
             input_ids=tokens[:, None],
             attention_mask=self._mask,
             position_ids=self._position,

@@ -14,6 +14,7 @@ from lightning_modules.base import Optimiser
 from lightning_modules.losses.logps import IGNORED, token_logps, token_logps_from_hidden
 from lightning_modules.networks.causal_network import CausalNetwork, branch_mask
 from lightning_modules.networks.token_batch import TokenBatch
+from lightning_modules.precision import Precision, keep_trained_in_32_bits
 
 
 class Codec(Protocol):
@@ -112,7 +113,12 @@ class LanguageModel(nn.Module):
         network: an ``nn.Module`` that is a ``CausalNetwork``.
         codec: its vocabulary.
         pretrained: whether the weights were loaded rather than drawn.
+
+    Attributes:
+        precision: in which it computes outside a training; see ``precision.computing``.
     """
+
+    precision: Precision = "32-true"
 
     def __init__(self, network: nn.Module, codec: Codec, *, pretrained: bool) -> None:
         super().__init__()
@@ -156,7 +162,12 @@ class LanguageModel(nn.Module):
         Returns:
             (E, L) in nats, fp32, 0 behind the end; and which columns are real, (E, L).
         """
-        states = self.response_states(batch)
+        return self.logps_of(self.response_states(batch), batch, temperature=temperature, chunk=chunk)
+
+    def logps_of(
+        self, states: Tensor, batch: TokenBatch, *, temperature: float = 1.0, chunk: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As ``response_logps``, from the states (E, L, H) that ``response_states`` gave."""
         # token_logps predicts the token at t from t-1 and never reads the last position; here t predicts t.
         states = F.pad(states, (0, 0, 0, 1))
         labels = F.pad(batch.targets, (1, 0), value=IGNORED)
@@ -191,13 +202,17 @@ class LanguageModelConfig(Protocol):
         ...
 
 
-def build_language_model(model: LanguageModelConfig, data: Any, *, seed: int) -> LanguageModel:
+def build_language_model(model: LanguageModelConfig, data: Any, *, seed: int, trained: bool) -> LanguageModel:
     """The language model of a method that is attached to ``data``; random weights follow from the seed.
 
-    Takes ``data.vocabulary`` where the data have one, and sets ``data.count_tokens`` for budgets of prompts.
+    One that will be trained keeps its trained weights in 32 bits from here on, so that what is computed of them before
+    the first step is what the training begins with. Takes ``data.vocabulary`` where the data have one, and sets
+    ``data.count_tokens`` for budgets of prompts.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         built = model.build_language_model(getattr(data, "vocabulary", None))
+    if trained:
+        keep_trained_in_32_bits(built)
     data.count_tokens = built.codec.count_tokens
     return built

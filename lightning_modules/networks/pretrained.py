@@ -6,7 +6,7 @@ LoRA: arXiv 2106.09685; NF4 (QLoRA): arXiv 2305.14314.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -21,12 +21,14 @@ from lightning_modules.networks.causal import CausalAnswerer
 from lightning_modules.networks.chat_format import ChatFormat
 from lightning_modules.networks.chat_turns import check_wrapper
 from lightning_modules.networks.gguf_weights import loadable
+from lightning_modules.networks.hub_agreement import check_agreement, check_answers
 from lightning_modules.networks.hub_causal import HubCausal
 from lightning_modules.networks.language_model import LanguageModel
 from lightning_modules.networks.seq2seq import Seq2SeqAnswerer
+from lightning_modules.networks.transformer_answerer import TransformerAnswerer
+from lightning_modules.precision import checked_dtype
 
 _ANSWERERS = {"causal": CausalAnswerer, "seq2seq": Seq2SeqAnswerer}
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Lora:
@@ -86,7 +88,8 @@ class Pretrained:
             it has none. Else text around them, see ``chat_format.ChatFormat``; "{prompt}" adds nothing.
         system: system message of the chat template; ``None``: its own default, if any.
         answer_prefix: text that opens every answer; " " for tokenizers that mark a word by the space before it.
-        dtype: of loaded weights.
+        weights_dtype: of loaded weights: how frozen ones are kept. What is trained is kept in 32 bits, see
+            ``lightning_modules.precision``.
         lora: adapters; ``None`` trains all weights.
         quantisation: "nf4" loads the weights in 4 bits (CUDA only; needs ``lora`` for training).
         gradient_checkpointing: compute activations twice instead of keeping them.
@@ -106,7 +109,7 @@ class Pretrained:
         prompt_wrapper: str | None = None,
         system: str | None = None,
         answer_prefix: str = "",
-        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        weights_dtype: Literal["float32", "bfloat16", "float16"] = "float32",
         lora: Lora | None = None,
         quantisation: Literal["nf4"] | None = None,
         gradient_checkpointing: bool = False,
@@ -118,8 +121,6 @@ class Pretrained:
         if prompt_limit < 1:
             raise ValueError(f"model.prompt_limit must be at least 1 token, got {prompt_limit}")
         check_wrapper(prompt_wrapper, system)
-        if dtype not in _DTYPES:
-            raise ValueError(f"model.dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
         if quantisation not in (None, "nf4"):
             raise ValueError(f"model.quantisation must be nf4 or null, got {quantisation!r}")
         if quantisation and (weights is None or lora is None):
@@ -133,7 +134,7 @@ class Pretrained:
         self.prompt_wrapper = prompt_wrapper
         self.system = system
         self.answer_prefix = answer_prefix
-        self.dtype = _DTYPES[dtype]
+        self.weights_dtype = checked_dtype(weights_dtype, key="model.weights_dtype")
         self.lora = lora
         self.quantisation = quantisation
         self.gradient_checkpointing = gradient_checkpointing
@@ -144,30 +145,35 @@ class Pretrained:
 
         Raises:
             ValueError: weights that contradict ``architecture``, a tokenizer too large for the model, no CUDA or no
-                bitsandbytes for NF4.
+                bitsandbytes for NF4, a model that differs here from its own forward pass.
         """
+        answerer = self._answerer()
+        check_answers(answerer, name=self._name(), kept=self.weights_dtype, key=("answers", *self._key()))
+        return answerer
+
+    def _answerer(self) -> TransformerAnswerer:
         from transformers import AutoTokenizer
 
         if self.quantisation:
             self._check_quantisation()
-        folder = loadable(locate_weights(self.weights, self.revision)) if self.weights else None
+        folder = self._folder()
         source = self.tokenizer or {"weights": self.weights, "revision": self.revision}
         beside = loadable(locate_weights(str(source["weights"]), source.get("revision")))
         tokenizer = AutoTokenizer.from_pretrained(beside)
-        model = self._network(folder)
-        if len(tokenizer) > model.config.vocab_size:
-            raise ValueError(
-                f"the tokenizer has {len(tokenizer)} tokens, the model {model.config.vocab_size}: take the model's own"
-            )
-        form = ChatFormat(
+        form = ChatFormat(  # before the weights: what it refuses costs seconds
             tokenizer,
             wrapper=self.prompt_wrapper,
             system=self.system,
             answer_prefix=self.answer_prefix,
             prompt_limit=self.prompt_limit,
-            stops=_stops(model, tokenizer, loaded=folder is not None),
+            stops=_stops(configuration(self.architecture, folder), folder, tokenizer),
             encoder=self.kind == "seq2seq",
         )
+        model = self._network(folder)
+        if len(tokenizer) > model.config.vocab_size:
+            raise ValueError(
+                f"the tokenizer has {len(tokenizer)} tokens, the model {model.config.vocab_size}: take the model's own"
+            )
         if self.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if self.lora:
@@ -180,10 +186,27 @@ class Pretrained:
         """See ``LanguageModelConfig``; the weights and the tokenizer of ``build``. ``ValueError`` for kind seq2seq."""
         if self.kind != "causal":
             raise ValueError(f"this method needs a causal model, model.kind is {self.kind!r}: choose another model")
-        answerer = cast(CausalAnswerer, self.build())
+        answerer = cast(CausalAnswerer, self._answerer())
         limit = getattr(answerer.model.config, "max_position_embeddings", self.prompt_limit)
         network = HubCausal(answerer.model, limit=limit, padding=answerer.padding)
-        return LanguageModel(network, answerer.form, pretrained=not answerer.is_new(""))
+        built = LanguageModel(network, answerer.form, pretrained=not answerer.is_new(""))
+        check_agreement(built, name=self._name(), kept=self.weights_dtype, key=self._key())
+        return built
+
+    def _name(self) -> str:
+        """What errors call the model."""
+        return f"a random {self.architecture.get('model_type')}" if self.weights is None else self.weights
+
+    def _folder(self) -> Path | None:
+        return loadable(locate_weights(self.weights, self.revision)) if self.weights else None
+
+    def _key(self) -> tuple[Hashable, ...]:
+        """What a comparison with the library's own forward pass depends on."""
+        folder = self._folder()
+        files = sorted(folder.iterdir()) if folder else []
+        state = tuple((str(file), file.stat().st_mtime_ns) for file in files)
+        sizes = repr(sorted(self.architecture.items()))
+        return (self.kind, state, sizes, self.weights_dtype, self.quantisation, self.lora is not None)
 
     def skeleton(self) -> nn.Module:
         """The network on the meta device, with its adapters: shapes without storage, from ``architecture`` alone."""
@@ -203,7 +226,7 @@ class Pretrained:
                 reason = str(error).splitlines()[0]
                 raise ValueError(f"model.architecture makes no {self.kind} model: {reason}") from None
         return family.from_pretrained(
-            folder, config=config, dtype=self.dtype, quantization_config=self.quantisation_config()
+            folder, config=config, dtype=self.weights_dtype, quantization_config=self.quantisation_config()
         )
 
     def quantisation_config(self) -> Any:
@@ -215,7 +238,7 @@ class Pretrained:
         return BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
-            bnb_4bit_compute_dtype=self.dtype,
+            bnb_4bit_compute_dtype=self.weights_dtype,
             bnb_4bit_use_double_quant=False,
         )
 
@@ -230,10 +253,14 @@ class Pretrained:
             )
 
 
-def _stops(model: Any, tokenizer: Any, *, loaded: bool) -> list[int]:
+def _stops(config: Any, folder: Path | None, tokenizer: Any) -> list[int]:
     """Ids at which a model's makers end what it generates; random weights have no makers, but may lack an end token."""
-    if not loaded and (tokenizer.eos_token_id is not None or tokenizer.sep_token_id is not None):
+    from transformers import GenerationConfig
+
+    if folder is None and (tokenizer.eos_token_id is not None or tokenizer.sep_token_id is not None):
         return []
-    named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    named = model.config.eos_token_id if named is None else named
+    named = getattr(config, "eos_token_id", None)
+    if folder is not None and (folder / "generation_config.json").is_file():
+        generation = GenerationConfig.from_pretrained(folder).eos_token_id
+        named = named if generation is None else generation
     return list(named) if isinstance(named, list | tuple) else [] if named is None else [named]

@@ -17,12 +17,21 @@ class Seq2SeqAnswerer(TransformerAnswerer):
 
     def collate(self, prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Tensor]:
         """See ``Answerer.collate``; both sides padded on the right."""
-        ids = self.form.prompt_ids(prompts)
+        return self.collate_ids(self.form.prompt_ids(prompts), self.form.response_ids(answers))
+
+    def collate_ids(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        """See ``TransformerAnswerer.collate_ids``."""
         return {
-            "input_ids": pad(ids, value=self.padding),
-            "attention_mask": pad([[1] * len(row) for row in ids], value=0),
-            "labels": pad(self.form.response_ids(answers), value=IGNORED),
+            "input_ids": pad(prompts, value=self.padding),
+            "attention_mask": pad([[1] * len(row) for row in prompts], value=0),
+            "labels": pad(answers, value=IGNORED),
         }
+
+    def plain_logits(self, prompt: Sequence[int], answer: Sequence[int]) -> Tensor:
+        """See ``TransformerAnswerer.plain_logits``."""
+        ids, labels = (torch.tensor([row], device=self.device) for row in (prompt, answer))
+        logits: Tensor = self.model(input_ids=ids, labels=labels, use_cache=False).logits[0]
+        return logits
 
     def answer_logps(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """See ``Answerer.answer_logps``."""
@@ -42,11 +51,17 @@ class Seq2SeqAnswerer(TransformerAnswerer):
 
     @torch.no_grad()
     def score(self, prompts: Sequence[str], answers: Sequence[str]) -> AnswerScores:
-        """See ``Answerer.score``: the encoder and the cross-attention's keys and values run once per prompt."""
-        collated = self.collate(prompts, [""] * len(prompts))
+        """See ``Answerer.score``. ``ValueError`` for a model that cannot."""
+        if self.refused:
+            raise ValueError(self.refused)
+        return self.score_ids(self.form.prompt_ids(prompts), self.form.response_ids(answers))
+
+    @torch.no_grad()
+    def score_ids(self, prompts: Sequence[Sequence[int]], ids: Sequence[Sequence[int]]) -> AnswerScores:
+        """See ``TransformerAnswerer.score_ids``: encoder and the cross-attention's keys run once per prompt."""
+        collated = self.collate_ids(prompts, [ids[0] for _ in prompts])
         batch = {name: value.to(self.device) for name, value in collated.items()}
         encoded = self.model.get_encoder()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
-        ids = self.form.response_ids(answers)
         labels = pad(ids, value=IGNORED).to(self.device)
         count, width = labels.shape
         start = labels.new_full((len(prompts), 1), self.model.config.decoder_start_token_id)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.base import Optimiser
+from lightning_modules.networks.hub_agreement import check_agreement
 from lightning_modules.networks.hub_causal import HubCausal
 from lightning_modules.networks.language_model import LanguageModel
 from lightning_modules.networks.llama2c import Sizes
@@ -169,7 +170,10 @@ class SmallLlama:
         checkpoint, tokenizer = self.source.read()
         limit = checkpoint.sizes.positions if self.limit is None else self.limit
         network = HubCausal(llama_of(checkpoint), limit=limit, padding=tokenizer.eos)
-        return LanguageModel(network, PieceCodec(tokenizer, prompt_wrapper=self.prompt_wrapper), pretrained=True)
+        codec = PieceCodec(tokenizer, prompt_wrapper=self.prompt_wrapper)
+        built = LanguageModel(network, codec, pretrained=True)
+        check_agreement(built, name="the llama2.c checkpoint", kept=torch.float32)
+        return built
 
 
 @torch.no_grad()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.losses.logps import IGNORED, token_logps
-from lightning_modules.networks.answerer import Answerer
+from lightning_modules.networks.answerer import Answerer, AnswerScores
 from lightning_modules.networks.chat_format import ChatFormat
 
 
@@ -19,7 +20,12 @@ class TransformerAnswerer(Answerer):
         model: the network.
         form: its tokenizer, and how prompts and answers are set.
         pretrained: whether the model's own weights were loaded.
+
+    Attributes:
+        refused: why this model cannot score given answers; "" where it can. See ``hub_agreement``.
     """
+
+    refused: str = ""
 
     def __init__(self, model: nn.Module, form: ChatFormat, *, pretrained: bool) -> None:
         super().__init__()
@@ -34,6 +40,18 @@ class TransformerAnswerer(Answerer):
     def is_new(self, name: str) -> bool:
         """Adapters do not count as new: their usual rates are quoted as the model's learning rate."""
         return not self._pretrained
+
+    def collate_ids(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        """As ``Answerer.collate``, from ids."""
+        raise NotImplementedError
+
+    def score_ids(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> AnswerScores:
+        """As ``Answerer.score``, from ids."""
+        raise NotImplementedError
+
+    def plain_logits(self, prompt: Sequence[int], answer: Sequence[int]) -> Tensor:
+        """Logits (T, V) of the answer's T tokens by the library's own forward pass: one row, nothing padded."""
+        raise NotImplementedError
 
     def count_tokens(self, text: str) -> int:
         """See ``Answerer.count_tokens``; the format counts too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -18,8 +19,8 @@ Work: TypeAlias = Callable[[Job], int]
 def run_logged(job: Job, work: Work) -> int:
     """Runs a cell with this process's output, and that of its children, in the run folder's ``log.txt``.
 
-    SIGTERM gets its default action back (schedulers and Ray install handlers of their own), which ``execute`` takes as
-    leave to turn it into a recorded preemption.
+    SIGTERM gets its default action back (schedulers and Ray install handlers of their own, or let it be ignored):
+    ``execute`` makes an order of it (``sweeps.orders``).
     """
     job.folder.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -42,3 +43,10 @@ def run_logged(job: Job, work: Work) -> int:
             os.dup2(kept[1], 2)
             os.close(kept[0])
             os.close(kept[1])
+
+
+def announce(cells: int, patience: float) -> None:
+    """Tells whoever ends a driver what it waits for: cells that were told to go, for so many seconds at most."""
+    with contextlib.suppress(OSError):  # the terminal may have gone
+        print(f"papergrid: the running cells ({cells}) are told to finish their step and to write a checkpoint; they "
+              f"get {patience:g} s, a second Ctrl-C ends them at once", file=sys.stderr, flush=True)

@@ -5,8 +5,9 @@ cell then runs in a fresh process forked from it, so that it starts in well unde
 itself.
 
 Every worker leads a session of its own. Ctrl-C therefore reaches the driver alone, which asks the workers to go
-(SIGTERM): they record that they were preempted and leave their checkpoints. When the driver itself is killed the
-workers finish the cells that they hold; their leases tell a new driver to wait for them and not to start these again.
+(SIGTERM): they write a checkpoint and record that they were preempted. The driver does so too when it is told to end
+itself (SIGTERM) or its terminal is closed (SIGHUP). When it is killed (SIGKILL) the workers finish the cells that they
+hold; their leases tell a new driver to wait for them and not to start these again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 
 import psutil
 
-from sweeps.engines.body import Work, run_logged
+from sweeps.engines.body import Work, announce, run_logged
 from sweeps.engines.protocol import Ended
 from sweeps.errors import UserError
 from sweeps.run import Job, execute, fail
@@ -37,7 +38,8 @@ WARM = ("sweeps.engines.warm",)
 
 _TICK = 0.1
 _LOOK = 1.0
-_PATIENCE = 10.0
+_PATIENCE = 60.0
+"""Seconds that a worker gets to end: more than its training gets for a step, and time to write a checkpoint."""
 _LOST = 255
 """Exit code that ``multiprocessing`` gives a process whose fork server has died, whatever became of the process."""
 
@@ -50,6 +52,36 @@ class _Running:
     slot: int
     looked: float = 0.0
     stopped: str = ""
+    asked: float = 0.0
+    one: psutil.Process | None = None
+    family: tuple[psutil.Process, ...] = ()
+
+    def __post_init__(self) -> None:
+        # Tells it from another process of the same id, also when the fork server has died and knows no more of it.
+        with contextlib.suppress(psutil.Error):
+            self.one = psutil.Process(self.process.pid)
+
+    def ask(self) -> None:
+        """Asks the worker to go. What it started itself is noted: it must not outlive it."""
+        self.asked = time.monotonic()
+        with contextlib.suppress(psutil.Error):
+            if self.one is not None:
+                self.family = (self.one, *self.one.children(recursive=True))
+                self.one.terminate()
+
+    def gone(self) -> bool:
+        """Whether the worker has ended."""
+        try:
+            return self.one is None or not self.one.is_running() or self.one.status() == psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return True
+
+    def end(self) -> None:
+        """Makes sure that the worker is gone, with everything that it started."""
+        _kill(self.process)
+        for one in self.family:
+            with contextlib.suppress(psutil.Error):
+                one.kill()
 
 
 def worker(job: Job, work: Work, gpu: str | None, warm: Sequence[str]) -> None:
@@ -85,7 +117,7 @@ class LocalEngine:
         threads: threads of one cell.
         workers: how many cells run at once; "auto" divides the cores by ``threads``, and takes no more than there are
             GPUs where there are any.
-        timeout_minutes: a cell that takes longer is stopped.
+        timeout_minutes: a cell that takes longer is asked to go, as by Ctrl-C, and not started again.
         memory_gib: a cell whose resident memory (with its child processes) grows beyond it is stopped as out of memory;
             None for no limit.
         retries: read by the driver.
@@ -111,6 +143,7 @@ class LocalEngine:
         self.retries, self.slots = retries, workers
         self._timeout, self._memory, self._work = timeout_minutes * 60, memory_gib, work
         self._running: dict[str, _Running] = {}
+        self._lost: list[_Running] = []
         self._unstarted: list[Ended] = []
         # Python 3.11's fork server ignores the path that it is given, and is silent about modules that it cannot find.
         inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -157,31 +190,44 @@ class LocalEngine:
             status = entry.process.exitcode or 0
             if status == _LOST:
                 # The worker itself may well go on: if it does, its lease says so and the driver waits for it.
+                self._lost.append(entry)
                 ended.append(Ended(entry.job, -signal.SIGKILL, "the worker server was killed"))
             else:
-                ended.append(Ended(entry.job, status, entry.stopped))
+                entry.end()
+                ended.append(Ended(entry.job, status, entry.stopped, limit=bool(entry.asked)))
         return ended
 
     def cancel(self) -> None:
-        """Asks the workers to go, which they record as preemption, then kills those that do not within ten seconds."""
-        for entry in self._running.values():
-            entry.process.terminate()
-        deadline = time.monotonic() + _PATIENCE
-        for entry in self._running.values():
-            entry.process.join(max(0.0, deadline - time.monotonic()))
-            _kill(entry.process)
+        """Asks the workers to go, which they do with a checkpoint and a record, then kills those that have not gone."""
+        entries = [entry for entry in (*self._running.values(), *self._lost) if not entry.gone()]
         self._running.clear()
+        self._lost.clear()
+        if not entries:
+            return
+        try:
+            for entry in entries:
+                entry.ask()
+            announce(len(entries), _PATIENCE)
+            deadline = time.monotonic() + _PATIENCE
+            while time.monotonic() < deadline and not all(entry.gone() for entry in entries):
+                time.sleep(_TICK / 2)
+        finally:
+            for entry in entries:
+                entry.end()
 
     def _watch(self, entry: _Running) -> None:
         now = time.monotonic()
-        if now - entry.looked < _LOOK or entry.stopped:
+        if now - entry.looked < _LOOK:
             return
         entry.looked = now
-        if now - entry.started > self._timeout:
+        if entry.asked:
+            if now - entry.asked > _PATIENCE:
+                _kill(entry.process)
+        elif now - entry.started > self._timeout:
             entry.stopped = f"took longer than {self._timeout / 60:g} minutes (engine.timeout_minutes)"
+            entry.ask()
         elif self._memory is not None and (used := _resident(entry.process.pid)) > self._memory:
             entry.stopped = f"out of memory: {used:.2f} GiB, over engine.memory_gib={self._memory:g}"
-        if entry.stopped:
             _kill(entry.process)
 
 

@@ -15,11 +15,13 @@ class Ended:
     Attributes:
         status: exit status; negative for a signal, as in ``subprocess``.
         reason: one line where the engine knows more than the status ("over the memory limit").
+        limit: whether the engine ended it, or let it end, because its time was over.
     """
 
     job: Job
     status: int
     reason: str = ""
+    limit: bool = False
 
 
 class Engine(Protocol):
@@ -35,4 +37,7 @@ class Engine(Protocol):
         """Jobs that have ended since the last call. Returns at once or after a short wait."""
 
     def cancel(self) -> None:
-        """Stops everything that runs; run folders stay in a state from which the same command goes on."""
+        """Ends everything that runs; run folders stay in a state from which the same command goes on.
+
+        Cells get time to write a checkpoint; an exception that comes out of this (a second Ctrl-C) ends them at once.
+        """

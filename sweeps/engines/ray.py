@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from sweeps.engines.body import Work, run_logged
+from sweeps.engines.body import Work, announce, run_logged
 from sweeps.engines.protocol import Ended
 from sweeps.errors import UserError
 from sweeps.lease import owner
@@ -22,14 +22,16 @@ from sweeps.run import Job, execute
 from sweeps.signature import ROOT
 
 _TICK = 0.2
-_PATIENCE = 10.0
+_PATIENCE = 60.0
+"""Seconds that a cell gets to end: more than its training gets for a step, and time to write a checkpoint."""
 
 
 def run_cell(job: Job, work: Work) -> int:
     """Body of a task."""
     # The data root is looked for relative to the project's folder, and Ray's workers start elsewhere.
     os.chdir(ROOT)
-    # Ray interrupts a task by SIGINT, which workers of a driver that was started in the background would ignore.
+    # Ray interrupts a task by SIGINT, which workers of a driver that was started in the background would ignore;
+    # ``execute`` makes an order of it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     return run_logged(job, work)
 
@@ -44,7 +46,7 @@ class RayEngine:
         workers: how many cells run at once; "auto": as many as the cluster has room for.
         gpus: GPUs of one cell; a fraction shares one.
         memory_gib: memory that a task books, which Ray uses for placing it; None books none.
-        timeout_minutes: a cell that runs longer is stopped.
+        timeout_minutes: a cell that runs longer is asked to go, as by Ctrl-C, and not started again.
         resources: further resources that a task books, ``{name: amount}``, to pick nodes by.
         retries: read by the driver.
         work: what runs a cell.
@@ -63,6 +65,7 @@ class RayEngine:
         self._ray = _import_ray(loopback=address is None)
         self._timeout, self._work = timeout_minutes * 60, work
         self._running: dict[Any, Job] = {}
+        self._late: dict[Any, float] = {}
         self._looked = time.monotonic()
         self._cpus = None if workers == "auto" else int(workers) * threads
         self._started = _connect(self._ray, address, self._cpus)
@@ -88,20 +91,24 @@ class RayEngine:
         ended = [self._collect(reference) for reference in ready]
         if time.monotonic() - self._looked > 5.0:
             self._looked = time.monotonic()
-            ended += self._stop_late()
+            self._stop_late()
             ended += self._start_again()
         return ended
 
     def cancel(self) -> None:
-        """Interrupts the tasks, which they record, then kills those that do not end within ten seconds."""
+        """Interrupts the tasks, which end with a checkpoint and a record, then kills those that have not ended."""
         references = list(self._running)
         self._running.clear()
         # Ray's own errors here mean that the cluster has gone, and the tasks with it.
         with contextlib.suppress(self._ray.exceptions.RayError):
-            for reference in references:
-                self._ray.cancel(reference, force=False)
-            if references:
-                _, late = self._ray.wait(references, num_returns=len(references), timeout=_PATIENCE)
+            late = references
+            try:
+                for reference in references:
+                    self._ray.cancel(reference, force=False)
+                if references:
+                    announce(len(references), _PATIENCE)
+                    _, late = self._ray.wait(references, num_returns=len(references), timeout=_PATIENCE)
+            finally:
                 for reference in late:
                     self._ray.cancel(reference, force=True)
         if self._started:
@@ -110,26 +117,33 @@ class RayEngine:
     def _collect(self, reference: Any) -> Ended:
         job = self._running.pop(reference)
         errors = self._ray.exceptions
+        late, reason = self._late.pop(reference, None) is not None, ""
+        if late:
+            reason = f"took longer than {self._timeout / 60:g} minutes (engine.timeout_minutes)"
         try:
-            return Ended(job, int(self._ray.get(reference)))
+            return Ended(job, int(self._ray.get(reference)), reason, limit=late)
         except errors.OutOfMemoryError:
             return Ended(job, -signal.SIGKILL, "out of memory: Ray's memory monitor stopped the cell")
         except (errors.RayTaskError, errors.TaskCancelledError) as error:
-            return Ended(job, 1, f"the task ended with {type(error).__name__}: {str(error).strip().splitlines()[-1]}")
+            ended = f"the task ended with {type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+            return Ended(job, 1, reason or ended, limit=late)
         except errors.RayError as error:
-            return Ended(job, -signal.SIGKILL, f"its worker or node was lost ({type(error).__name__})")
+            lost = f"its worker or node was lost ({type(error).__name__})"
+            return Ended(job, -signal.SIGKILL, reason or lost, limit=late)
 
-    def _stop_late(self) -> list[Ended]:
-        """Kills tasks over the time limit, counted from when they took their cell's lease and not from submission."""
-        ended = []
-        for reference, job in list(self._running.items()):
+    def _stop_late(self) -> None:
+        """Asks tasks over the time limit to go, counted from when they took their cell's lease and not from submission,
+        and kills those that do not.
+        """
+        for reference, job in self._running.items():
+            if (asked := self._late.get(reference)) is not None:
+                if time.monotonic() - asked > _PATIENCE:
+                    self._ray.cancel(reference, force=True)
+                continue
             since = owner(job.folder / "lease").get("since")
             if since is not None and time.time() - since > self._timeout:
-                self._ray.cancel(reference, force=True)
-                del self._running[reference]
-                ended.append(Ended(job, -signal.SIGKILL,
-                                   f"took longer than {self._timeout / 60:g} minutes (engine.timeout_minutes)"))
-        return ended
+                self._late[reference] = time.monotonic()
+                self._ray.cancel(reference, force=False)
 
     def _start_again(self) -> list[Ended]:
         """Replaces a cluster of our own whose only node has died: Ray would let all tasks wait for another for ever."""
@@ -137,6 +151,7 @@ class RayEngine:
             return []
         ended = [Ended(job, -signal.SIGKILL, "the node was lost") for job in self._running.values()]
         self._running.clear()
+        self._late.clear()
         self._ray.shutdown()
         self._started = _connect(self._ray, None, self._cpus)
         return ended

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sweeps import orders
 from sweeps.engines.protocol import Ended
 from sweeps.run import Job, execute
 
@@ -21,8 +22,12 @@ class SerialEngine:
 
     def poll(self) -> list[Ended]:
         """Runs what was submitted."""
-        ended = [Ended(job, execute(job)) for job in self._waiting]
-        self._waiting.clear()
+        ended = []
+        while self._waiting:
+            job = self._waiting.pop(0)
+            ended.append(Ended(job, execute(job)))
+            if orders.given():  # to this process: the driver ends with the cell
+                break
         return ended
 
     def cancel(self) -> None:

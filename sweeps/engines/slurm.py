@@ -27,12 +27,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweeps import orders
 from sweeps.engines.body import Work, run_logged
 from sweeps.engines.protocol import Ended
 from sweeps.errors import UserError
+from sweeps.failures import TIME_LIMIT
 from sweeps.lease import alive
 from sweeps.ledger import read_json
-from sweeps.run import BUSY, Job, execute, preempt
+from sweeps.run import BUSY, Job, execute, fail
 from sweeps.signature import ROOT
 from sweeps.stages import write_atomically
 
@@ -64,7 +66,7 @@ def run_cell(job: Job, work: Work, requeues: int) -> int:
 
     def warned(*_: object) -> None:
         near_limit.append(True)
-        preempt("the job's time limit is near (SIGUSR2)")
+        orders.give("the job's time limit is near (SIGUSR2)", signal.SIGUSR2)
 
     signal.signal(signal.SIGUSR2, warned)
     status = run_logged(job, work)
@@ -72,8 +74,13 @@ def run_cell(job: Job, work: Work, requeues: int) -> int:
     # The requeue sends SIGTERM to whoever asks for it, and all that is to be recorded is.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    if near_limit and status and element and int(os.environ.get("SLURM_RESTART_COUNT") or 0) < requeues:
-        subprocess.run(["scontrol", "requeue", element], check=False, timeout=60)
+    if near_limit and status and status != BUSY and element:
+        if int(os.environ.get("SLURM_RESTART_COUNT") or 0) < requeues:
+            subprocess.run(["scontrol", "requeue", element], check=False, timeout=60)
+        else:
+            why = read_json(job.folder / "failed.json").get("reason", "the job's time limit is near")
+            again = "the same command goes on from its newest checkpoint"
+            fail(job.folder, TIME_LIMIT, f"{why}; it has requeued itself {requeues} times (engine.requeues): {again}")
     return status
 
 
@@ -155,11 +162,11 @@ class SlurmEngine:
         if self._pending and self._states is not None and time.monotonic() - self._flushed >= _GATHER:
             ended = self._flush(self._states)
         for entry in list(self._queued.values()):
-            status, reason = self._outcome(entry)
-            if status is not None:
+            one = self._outcome(entry)
+            if one is not None:
                 del self._queued[entry.job.signature]
                 self._over.add(entry.element)
-                ended.append(Ended(entry.job, status, reason))
+                ended.append(one)
         return ended
 
     def cancel(self) -> None:
@@ -175,6 +182,8 @@ class SlurmEngine:
                   f"{shlex.join(command)}", file=sys.stderr)
         else:
             subprocess.run(command, check=False, timeout=60)
+            print("papergrid: the jobs are cancelled; cells that run get Slurm's KillWait to write a checkpoint",
+                  file=sys.stderr)
 
     def _flush(self, states: Mapping[Element, str]) -> list[Ended]:
         """Adopts pending jobs that are in the queue already, reports those that are done or busy, submits the rest."""
@@ -220,23 +229,24 @@ class SlurmEngine:
             raise UserError(f"Slurm did not take the jobs ({lines[-1]}): check partition, qos, gres, account and "
                             "constraint in conf/engine/slurm.yaml") from error
 
-    def _outcome(self, entry: _Queued) -> tuple[int | None, str]:
-        """Exit status of a cell with a reason; None while it is still to come."""
-        folder = entry.job.folder
+    def _outcome(self, entry: _Queued) -> Ended | None:
+        """How a cell ended; None while that is still to come."""
+        job, folder = entry.job, entry.job.folder
         if (folder / "done.json").is_file():
-            return 0, ""
+            return Ended(job, 0)
         record = read_json(folder / "failed.json")
         fresh = bool(record) and record != entry.before
         if fresh and record.get("class") not in ("preempted", "killed") and not alive(folder / "lease"):
-            return 1, ""
+            return Ended(job, 1)
         # A requeue shows as an end for a moment: only the second look that finds the element gone counts.
         if entry.absent < 2:
-            return None, ""
+            return None
         if alive(folder / "lease"):
-            return BUSY, ""
-        if fresh:
-            return 1, ""
-        return -signal.SIGKILL, _REASONS.get(entry.state, "the job left Slurm's queue without a record")
+            return Ended(job, BUSY)
+        reason = _REASONS.get(entry.state, "the job left Slurm's queue without a record")
+        if entry.state == "TIMEOUT":
+            return Ended(job, 1 if fresh else -signal.SIGKILL, reason, limit=True)
+        return Ended(job, 1) if fresh else Ended(job, -signal.SIGKILL, reason)
 
     def _ask(self) -> None:
         """Looks at the queue, unless that was done a moment ago."""

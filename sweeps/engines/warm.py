@@ -36,7 +36,7 @@ import sweeps.lightning_logger
 import sweeps.progress
 import sweeps.ranks
 import sweeps.run_log  # noqa: F401
-from sweeps import receipt
+from sweeps import closure, receipt
 
 for package in (data, data.retrieval, lightning_modules, lightning_modules.losses, lightning_modules.networks):
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
@@ -46,6 +46,7 @@ for package in (data, data.retrieval, lightning_modules, lightning_modules.losse
 
 torch.set_num_threads(1)
 receipt.lock()
+closure.hold(closure.loaded())  # the cells run what is loaded here, whatever becomes of the files
 
 # What is imported is never garbage. A collection in a child would otherwise write to every one of these objects, and so
 # copy most of the server's memory, page by page, into each cell. Collecting first would take half a second to free one

@@ -3,7 +3,7 @@
 import sys
 
 from rich import box
-from rich.console import Console, Group
+from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
@@ -16,7 +16,7 @@ _PER_GRID = 3  # scores beside each other; further ones go below
 
 
 def render(table: Table, *, width: int = 100, colour: bool | None = None) -> str:
-    """The whole table as lines of at most `width` characters.
+    """The whole table as lines of at most `width` characters, but for the command: no line break may cut it.
 
     Args:
         table: what to show.
@@ -29,12 +29,14 @@ def render(table: Table, *, width: int = 100, colour: bool | None = None) -> str
         legacy_windows=False, emoji=False, markup=False,
     )
     with console.capture() as captured:
-        console.print(_whole(table))
+        for part in _parts(table):
+            console.print(part, soft_wrap=isinstance(part, str))
     lines = captured.get().split("\n")
     return "\n".join(line if coloured else line.rstrip() for line in lines).rstrip("\n")
 
 
-def _whole(table: Table) -> Group:
+def _parts(table: Table) -> list[object]:
+    """What is printed, one below the other; plain text is not wrapped."""
     parts: list[object] = [Text(table.title, style="bold"), Text(table.question, style="italic"), Text()]
     for start in range(0, len(table.columns), _PER_GRID):
         parts += [_rows(table, start, table.columns[start : start + _PER_GRID]), Text()]
@@ -44,10 +46,10 @@ def _whole(table: Table) -> Group:
         parts += [Text(), _claims(table)]
     if table.missing:
         parts += [Text(), Text("Missing", style="bold"), *(Text(f"  {line}") for line in table.missing)]
-        parts += [Text(f"To make it: {table.command}")] if table.command else []
+        parts += [f"To make it: {table.command}"] if table.command else []
     if table.notes:
         parts += [Text(), *(Text(f"Note: {note}", style="dim") for note in table.notes)]
-    return Group(*parts)  # type: ignore[arg-type]
+    return parts
 
 
 def _rows(table: Table, start: int, columns: tuple[Column, ...]) -> Grid:

@@ -2,8 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.column_scores import COLUMN_SCORES, mean_of
-from data.scoring import SCORES, scores_of, summarise
+from data.column_scores import mean_of
+from data.scoring import all_scores, scores_of, summarise
+from data.scoring_columns import SCORES as COLUMN_SCORES
+
+SCORES = all_scores()
 
 
 def frame(**columns):

@@ -5,8 +5,10 @@ import pytest
 
 from data.instruction_values import InstructionValues, concordance
 from data.records.values import ValueReading
-from data.scoring import SCORES
+from data.scoring import all_scores
 from data.worlds.instructions import Instructions
+
+SCORES = all_scores()
 
 
 def made():

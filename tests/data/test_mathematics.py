@@ -50,6 +50,13 @@ def test_solutions_are_demonstrations_and_answers_are_graded_by_their_set():
     assert dealt.grade(choice, "the answer is \\boxed{B}").solved and not dealt.grade(choice, "\\boxed{C}").solved
 
 
+def test_a_sign_of_percent_may_be_left_out_where_a_percentage_is_asked_for():
+    rows = [("t", "What percent of them are red?", "28", ""), ("t", "How many are red?", "28", "")]
+    asked = made("set", "test", rows)
+    grades = [[asked.grade(asked.problem("test", at), said).solved for said in ("28%", "28")] for at in (0, 1)]
+    assert grades == [[True, True], [False, True]]
+
+
 def test_a_training_asks_for_no_more_than_there_is():
     data = VerifiedProblems(world=world(), seed=0, name="mathematics", test=100, ood=100, validation=4, batch_size=2)
     assert data.vocabulary is None and not data.several_turns

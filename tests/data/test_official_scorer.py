@@ -6,8 +6,11 @@ import pandas as pd
 import pytest
 
 from data.official_scorer import semeval_sections
-from data.scoring import SCORES, confusion, relation_of
+from data.scoring import all_scores
+from data.scoring_relations import confusion, relation_of
 from data.sources import locate
+
+SCORES = all_scores()
 
 SECTIONS = {"directed": "(2*9+1)-WAY", "undirected": "IGNORING DIRECTIONALITY", "official": "OFFICIAL"}
 NUMBER = r"\s*([\d.]+)%"

@@ -58,12 +58,12 @@ def test_a_tagged_row_becomes_an_example():
     ],
 )
 def test_broken_tags_are_refused(sentence):
-    with pytest.raises(ValueError, match="row 7"):
+    with pytest.raises(ValueError, match="sentence: "):
         tagged_row({**ROW, "sentence": sentence, "e1": None, "e2": None}, 0)
 
 
 def test_entities_that_contradict_the_tags_are_refused():
-    with pytest.raises(ValueError, match="row 7: e1 is 'b' but the tags mark 'b c'"):
+    with pytest.raises(ValueError, match="e1 is 'b' but the tags mark 'b c'"):
         tagged_row({**ROW, "e1": "b"}, 0)
 
 
@@ -74,7 +74,7 @@ def test_a_token_row_gets_tags_at_its_first_mentions_in_either_order():
 
 @pytest.mark.parametrize("h", [[[4, 6]], [[5]], [[]], [[-1]], [[1, 2]], [[2, 3]]])
 def test_token_positions_must_be_one_run_apart_from_the_other_entity(h):
-    with pytest.raises(ValueError, match="row 3"):
+    with pytest.raises(ValueError, match=r"positions|overlap"):
         token_row({**TOKENS, "h": ["e", "Q1", h]}, 3)
 
 

@@ -19,7 +19,7 @@ BY_HAND = {"ba": 2.0, "ab": 4.0, "abc": -4.0, "abcd": -2.0}
 
 
 def judge(folder, **options):
-    return RewardModel(weights=str(folder), **{"dtype": "float32", **options})
+    return RewardModel(weights=str(folder), **{"weights_dtype": "float32", **options})
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_rewards_follow_their_texts_and_are_a_stage_whatever_the_order(random, m
     monkeypatch.setattr(RewardModel, "_load", lambda *args: pytest.fail("the model was loaded again"))
     assert judge(random, batch_size=2).rewards(stages, texts[::-1]) == first[::-1]
     assert first[0] == first[3] and len(set(first)) == 3
-    for other in ({"template": "{prompt}{response}"}, {"max_tokens": 100}, {"dtype": "bfloat16"}):
+    for other in ({"template": "{prompt}{response}"}, {"max_tokens": 100}, {"weights_dtype": "bfloat16"}):
         with pytest.raises(pytest.fail.Exception):
             judge(random, **other).rewards(stages, texts)
 
@@ -133,7 +133,7 @@ def test_a_reward_that_is_not_finite_is_refused_with_its_text(tmp_path):
     with torch.no_grad():
         model.score.weight.fill_(math.inf)
     model.save_pretrained(folder)
-    with pytest.raises(ValueError, match=r"pays 'xa' inf, which is not finite: .*judge.dtype=float32"):
+    with pytest.raises(ValueError, match=r"pays 'xa' inf, which is not finite: .*judge.weights_dtype=float32"):
         judge(folder).rewards(TemporaryStages(), [("p", "xa")])
 
 
@@ -165,7 +165,7 @@ def test_a_gpu_that_is_not_there_is_refused(by_hand, monkeypatch):
         ({"template": "{prompt}"}, r"judge\.template"),
         ({"batch_size": 0}, r"judge\.batch_size must be at least 1, got 0"),
         ({"max_tokens": 0}, r"judge\.max_tokens"),
-        ({"dtype": "int4"}, r"judge\.dtype must be one of float32, bfloat16, float16, got 'int4'"),
+        ({"weights_dtype": "int4"}, r"judge\.weights_dtype must be one of float32, bfloat16, float16, got 'int4'"),
         ({"device": "gpu"}, r"judge\.device"),
     ],
 )

@@ -186,9 +186,9 @@ def test_sets_of_the_hub_are_read_once(made, monkeypatch):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"question": "Hi"}, "prompt is missing, the row has question: data.column names"),
+        ({"question": "Hi"}, "prompt is missing: found question; wanted prompt; data.column names"),
         ({"prompt": " "}, "prompt is empty"),
-        ({"prompt": 7}, "prompt must be text or a list of messages, got '7'"),
+        ({"prompt": 7}, "prompt must be text or a list of messages, got a number: 7"),
         ({"prompt": [{"role": "assistant", "content": "Ho"}]}, "prompt has no message of the user"),
         ({"prompt": "\ud800"}, "prompt holds half a character"),
     ],

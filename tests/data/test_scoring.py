@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from data.relations import SEMEVAL_LABELS
-from data.scoring import INVALID_COLUMN, SCORES, confusion, micro_f1, per_class, scores_of, single_class_f1, summarise
+from data.scoring import all_scores, scores_of, summarise
+from data.scoring_relations import INVALID_COLUMN, confusion, micro_f1, per_class, single_class_f1
+
+SCORES = all_scores()
 
 CE12, CE21, CW12, OTHER = "Cause-Effect(e1,e2)", "Cause-Effect(e2,e1)", "Component-Whole(e1,e2)", "Other"
 

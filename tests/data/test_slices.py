@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from data.cues import CUES
 from data.records.relations import RelationExample
 from data.relations import SEMEVAL_LABELS, tagged_row
-from data.scoring import SCORES, scores_of
+from data.scoring import all_scores, scores_of
 from data.slices import SLICES, between_words, cue_between, on_slice, slice_of, with_slices
 from data.sources import read_rows
+
+SCORES = all_scores()
 
 CE12, CE21, CW12, OTHER = "Cause-Effect(e1,e2)", "Cause-Effect(e2,e1)", "Component-Whole(e1,e2)", "Other"
 CONF = Path(__file__).parents[2] / "conf" / "data"

@@ -78,7 +78,7 @@ def test_patches_from_a_hub(monkeypatch):
     [
         ('{"id": "z", "relation": "per:age"}', "1 ids that TACRED's test lacks.*'z'"),
         ('[{"id": "a", "relation": "x"}, {"id": "a", "relation": "y"}]', "'a' has two labels"),
-        ('[{"id": "a", "label": "x"}]', "fields id and relation"),
+        ('[{"id": "a", "label": "x"}]', "relation is missing"),
     ],
 )
 def test_patches_that_do_not_fit_are_refused(root, patch, said):

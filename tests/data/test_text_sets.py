@@ -62,7 +62,7 @@ def test_qa_feedback_has_six_pairs_in_the_order_of_combinations():
     assert [one[1:4] for one in PAIRS["qa_feedback"](row)] == [
         ("a", "b", 0), ("a", "c", 1), ("a", "d", 2), ("b", "c", 1), ("b", "d", 0), ("c", "d", 2),
     ]  # fmt: skip
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="preference must have 6, got 2"):
         PAIRS["qa_feedback"]({**row, "preference": [0, 1]})
 
 

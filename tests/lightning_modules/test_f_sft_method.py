@@ -17,6 +17,8 @@ ITEMS = [Demonstration(*one) for one in sums()[:6]]
 
 
 def attached(kind, **options):
+    if kind is FSft:
+        options = {"divergence": "pearson_clamped", **options}
     method = kind(model=tiny_model(), seed=0, sampler=Sampler(max_tokens=4), **options)
     method.attach(SumData())
     if hasattr(method, "prepare"):
@@ -149,8 +151,8 @@ def test_neftune_adds_noise_in_training_alone():
     ("kind", "options", "said"),
     [
         (FSft, {"divergence": "chi"}, "method.divergence"),
-        (FSft, {"value": "free"}, "method.value"),
-        (FSft, {"beta": 0.0}, "method.beta"),
+        (FSft, {"divergence": "neyman", "value": "free"}, "method.value"),
+        (FSft, {"divergence": "neyman", "beta": 0.0}, "method.beta"),
         (SftKl, {"kl_weight": -1.0}, "method.kl_weight"),
         (SftKl, {"direction": "both"}, "method.direction"),
         (Neftune, {"noise_alpha": -1.0}, "method.noise_alpha"),
@@ -162,7 +164,7 @@ def test_bad_options_are_refused(kind, options, said):
 
 
 def test_losses_before_prepare_are_refused():
-    method = FSft(model=tiny_model(), seed=0, sampler=Sampler(max_tokens=4))
+    method = FSft(model=tiny_model(), seed=0, sampler=Sampler(max_tokens=4), divergence="neyman")
     method.attach(SumData())
     with pytest.raises(ValueError, match="prepare"):
         method.losses(method.collate(ITEMS))

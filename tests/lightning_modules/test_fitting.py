@@ -1,5 +1,6 @@
 """Training that is killed at any step and resumed ends in the same bits, and sees every batch exactly once."""
 
+import errno
 import itertools
 import json
 import math
@@ -8,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -16,8 +18,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lightning_modules import checkpointing, stopping
 from lightning_modules.base import NonFiniteLossError
-from lightning_modules.fitting import check_options, fit, newest_checkpoint
+from lightning_modules.checkpointing import newest_checkpoint
+from lightning_modules.fitting import check_options, fit
 from lightning_modules.re import RelationGenerator
 from tests.lightning_modules.resume_process import EPOCHS, train
 from tests.lightning_modules.tiny_models import Corpus, optimiser, tiny
@@ -291,3 +295,100 @@ def test_gradient_clipping_bounds_the_step_and_logs_the_norm_before(tokenizer, t
 def test_bad_options_are_refused(options, said):
     with pytest.raises(ValueError, match=said):
         check_options(**{"max_epochs": 2, **options})
+
+
+def asks(at):
+    """Asks the training to stop while it does its step ``at``."""
+
+    def progress(done, total):
+        if done == at:
+            assert stopping.ask()
+
+    return progress
+
+
+@pytest.mark.parametrize("kind", ["marked", "seq2seq", "causal"])
+@pytest.mark.parametrize("at", [1, 4, STEPS - 1], ids=lambda at: f"step{at}")
+def test_a_training_that_is_asked_to_stop_writes_a_checkpoint_and_goes_on_in_the_same_bits(
+    kind, at, tokenizer, tmp_path, undisturbed
+):
+    """Also where it would write none of itself. Weights, optimiser, dropout and the data stand where they were."""
+    whole = undisturbed(kind)
+    with pytest.raises(stopping.Stopped) as stopped:
+        train(tmp_path, tokenizer, kind, checkpoint_every=None, progress=asks(at))
+    assert (stopped.value.step, stopped.value.total) == (at, STEPS) and newest_checkpoint(tmp_path).step == at
+    assert not (tmp_path / "model.safetensors").exists() and not stopping.ask(), "nobody is left to ask"
+    (tmp_path / "steps.jsonl").write_text("".join((tmp_path / "steps.jsonl").read_text().splitlines(True)[:at]))
+    train(tmp_path, tokenizer, kind, checkpoint_every=None)
+    assert lines(tmp_path / "steps.jsonl") == lines(whole / "steps.jsonl")
+    assert lines(tmp_path / "log.jsonl") == lines(whole / "log.jsonl"), "no row was to be logged twice"
+    assert same(weights(tmp_path), weights(whole))
+
+
+def test_a_training_that_is_asked_during_its_last_step_just_ends(tokenizer, tmp_path, undisturbed):
+    train(tmp_path, tokenizer, "marked", checkpoint_every=None, progress=asks(STEPS))
+    assert same(weights(tmp_path), weights(undisturbed("marked")))
+
+
+def test_a_sigterm_that_is_handled_breaks_no_training_off(tokenizer, tmp_path, undisturbed):
+    """Lightning's own handler would, at its next look, also after the last step."""
+    seen = []
+    handler = signal.signal(signal.SIGTERM, lambda *_: seen.append(1))
+
+    def tell(done, total):
+        if done in (2, total):
+            signal.raise_signal(signal.SIGTERM)
+
+    try:
+        train(tmp_path, tokenizer, "marked", progress=tell)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert len(seen) == 2 and same(weights(tmp_path), weights(undisturbed("marked")))
+
+
+def test_a_checkpoint_is_written_in_its_own_folder_alone(tokenizer, tmp_path, monkeypatch):
+    """A folder of temporary files may be small, and what a killed process leaves there stays."""
+    for name in ("mkstemp", "TemporaryFile", "NamedTemporaryFile"):
+        monkeypatch.setattr(tempfile, name, lambda *_, **__: pytest.fail("a temporary file was asked for"))
+    train(tmp_path, tokenizer, "marked")
+    assert newest_checkpoint(tmp_path).step == STEPS - 1
+
+
+def test_a_full_disk_costs_the_checkpoint_that_met_it_and_no_other(tokenizer, tmp_path, monkeypatch, undisturbed):
+    plain = checkpointing._flush
+
+    def full(path):
+        if path.name == "step-00000005.part":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        plain(path)
+
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step-00000099.part").write_bytes(b"of a process that was killed")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpointing, "_flush", full)
+        with pytest.raises(OSError, match="No space"):
+            train(tmp_path, tokenizer, "marked")
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {f"step-0000000{step}.{kind}" for step in (3, 4) for kind in ("ckpt", "crc32")}
+    train(tmp_path, tokenizer, "marked")
+    assert same(weights(tmp_path), weights(undisturbed("marked")))
+
+
+@pytest.mark.parametrize("place", ["anywhere", "checksum", "no checksum"])
+def test_no_damaged_byte_of_a_checkpoint_is_read(place, tokenizer, tmp_path):
+    """Nor does it end the training: a zip file's own directory is not covered by the sums that it holds."""
+    train(tmp_path, tokenizer, "marked")
+    paths = sorted((tmp_path / "checkpoints").glob("*.ckpt"))
+    good, note = paths[-1].read_bytes(), paths[-1].with_suffix(".crc32")
+    assert newest_checkpoint(tmp_path).path == paths[-1]
+    chance = random.Random(0)
+    places = [*chance.sample(range(len(good)), 50), *range(len(good) - 300, len(good), 7)]
+    for at in places if place == "anywhere" else [0]:
+        if place == "anywhere":
+            paths[-1].write_bytes(good[:at] + bytes([good[at] ^ 0x80]) + good[at + 1 :])
+        elif place == "checksum":
+            note.write_text("\udcff".encode(errors="surrogateescape").decode("latin-1"))
+        else:
+            note.unlink()
+        with pytest.warns(UserWarning, match="damaged .* skipped"):
+            assert newest_checkpoint(tmp_path) == (paths[0], STEPS - 2)

@@ -59,7 +59,7 @@ class Script:
 
 def test_playing_the_expert_gives_the_rows_that_imitation_scores():
     data = problems(WALKS, "navigation")
-    model = build_language_model(tiny(), data, seed=0)
+    model = build_language_model(tiny(), data, seed=0, trained=True)
     items = data.items("train", 4)
     ways = [item.response.split(TURN) for item in items]
     assert len({len(way) for way in ways}) > 1  # some end before others
@@ -105,7 +105,7 @@ def test_a_chat_model_walks_in_turns_of_a_conversation(template, tmp_path):
 
 def test_a_second_try_reads_the_first_and_its_feedback_as_the_warm_up_shows_them():
     data = problems(CARDS, "general_points")
-    model = build_language_model(tiny(), data, seed=0)
+    model = build_language_model(tiny(), data, seed=0, trained=True)
     (item,) = data.items("train", 1)
     problem = data._problem(item.id)
     retry = data._opened(CARDS.retry(problem, 0))
@@ -124,7 +124,7 @@ def test_a_second_try_reads_the_first_and_its_feedback_as_the_warm_up_shows_them
 @pytest.mark.parametrize(("world", "name"), [(WALKS, "navigation"), (CARDS, "general_points")])
 def test_log_probabilities_of_sampled_episodes_are_those_of_training(world, name):
     data = problems(world, name)
-    model = build_language_model(tiny(), data, seed=1)
+    model = build_language_model(tiny(), data, seed=1, trained=True)
     found = sample(model, data, data.items("train", 3), Sampler(max_tokens=4), copies=2, generator=drawn())
     assert max(text.count(TURN) for text in found.texts) >= 1
     scored = score(model, found.batch)
@@ -138,7 +138,7 @@ def test_log_probabilities_of_sampled_episodes_are_those_of_training(world, name
 
 def test_states_come_with_the_same_log_probabilities():
     data = problems(WALKS, "navigation")
-    model = build_language_model(tiny(), data, seed=0)
+    model = build_language_model(tiny(), data, seed=0, trained=True)
     batch = demonstrated(model, data, data.items("train", 3))
     plain, with_states = score(model, batch), score(model, batch, with_states=True)
     assert torch.equal(plain.logps, with_states.logps) and torch.equal(plain.mask, with_states.mask)
@@ -185,7 +185,7 @@ def test_walks_of_groups_with_equal_rewards_are_left_out_of_the_gradient_without
         module.attach(data)
         fit(module, data, folder=tmp_path / str(skip), max_steps=3, accelerator="cpu", checkpoint_every=None)
         ends.append(module)
-    (every, some), before = ends, build_language_model(tiny(), problems(WALKS, "navigation"), seed=0)
+    (every, some), before = ends, build_language_model(tiny(), problems(WALKS, "navigation"), seed=0, trained=True)
     assert every.ledger.rollout == some.ledger.rollout and some.ledger.trained < every.ledger.trained
     for one, other, start in zip(*(net.parameters() for net in (every.network, some.network, before)), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)

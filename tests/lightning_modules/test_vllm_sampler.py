@@ -94,7 +94,7 @@ def test_the_engine_stops_at_every_end_of_the_model(engine, tokenizer):
 
 def test_small_networks_of_ours_are_not_served(engine):
     model = build_language_model(
-        TinyModel(optimiser=RATE, width=8, layers=1, heads=2), problems(WALKS, "navigation"), seed=0
+        TinyModel(optimiser=RATE, width=8, layers=1, heads=2), problems(WALKS, "navigation"), seed=0, trained=True
     )
     with pytest.raises(ValueError, match="transformers library"):
         VllmSampler(max_tokens=3).sample(model, [[1, 4]], copies=1, generator=drawn())

@@ -51,7 +51,6 @@ def unguarded(job):
 
 def _scripted(job):
     config, folder = job.config, job.folder
-    signal.signal(signal.SIGTERM, run._preempt)
     (folder / "failed.json").unlink(missing_ok=True)
     # Slurm names the cell's GPU by its device where there is one; files that stand for GPUs are only counted.
     gpu = os.environ.get("CUDA_VISIBLE_DEVICES") or os.environ.get("SLURM_GPUS_ON_NODE")
@@ -67,6 +66,11 @@ def _scripted(job):
         held = bytearray(os.urandom(1) * (config["mebibytes"] << 20))
         time.sleep(60)
         print(len(held))
+    if action == "deaf":
+        # A step that no order reaches, such as one that waits in native code.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        note(folder, "hears nothing")
+        time.sleep(600)
     if action == "child":
         child = os.fork()
         if child == 0:

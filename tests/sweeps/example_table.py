@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from data.scoring import SCORES
+from data.scoring import all_scores
 from sweeps.renderers import FORMATS, render
 from sweeps.table import Claim, Published, RowRuns, Table, build_table
+
+SCORES = all_scores()
 
 LABELS = ("Cause-Effect(e1,e2)", "Component-Whole(e2,e1)", "Message-Topic(e1,e2)", "Entity-Origin(e1,e2)", "Other")
 EXAMPLES = 400

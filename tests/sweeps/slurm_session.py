@@ -76,6 +76,14 @@ def time_limit(outputs):
             "history": history(outputs, "a"), "arrays": len(arrays(outputs))}
 
 
+def time_limit_reached(outputs):
+    """A cell that may not requeue itself: it is told to go, recorded, and not started again."""
+    one = engine(timeout_minutes=1, warning_seconds=20, requeues=0)
+    outcome = drive([job(outputs, "a", steps=4000, pause=0.1)], one, StageStore(outputs / "stages"), retries=3)
+    return {"finished": outcome.finished, "failed": outcome.failed, "retried": outcome.retried,
+            "arrays": len(arrays(outputs)), "record": read_json(outputs / "runs" / "a" / "failed.json").get("class")}
+
+
 def returning_driver(outputs):
     """A driver killed with cells running and waiting in the queue; the same command again."""
     command = [sys.executable, str(Path(__file__).resolve()), str(outputs), "drive", "6"]
@@ -131,7 +139,8 @@ def main():
         drive_long_cells(outputs, int(sys.argv[3]))
         return
     signal.alarm(1500)
-    for scenario in (refusals, several_cells, returning_driver, interrupted_driver, preemption, time_limit):
+    for scenario in (refusals, several_cells, returning_driver, interrupted_driver, preemption, time_limit,
+                     time_limit_reached):
         folder = outputs / scenario.__name__
         folder.mkdir(parents=True)
         begun = time.monotonic()

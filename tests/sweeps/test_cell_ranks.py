@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sweeps import ranks
@@ -65,6 +67,39 @@ def test_a_cell_on_two_processes_is_the_cell_on_one(engine, tmp_path):
     assert [len(text.splitlines()) for text in examples] == [len(rows[0])] * 2
     receipt = json.loads((folders[1] / "receipt.json").read_text())
     assert len(receipt["attempts"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_cell_on_two_processes_that_is_told_to_go_writes_one_checkpoint_and_goes_on_in_the_same_bits(
+    number, status, tmp_path
+):
+    longer = ("trainer.max_epochs=40", *PLACED)
+    words = [sys.executable, "-m", "sweeps.run", *CELL, *longer, f"paths.outputs={tmp_path / 'cut'}"]
+    cell = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    deadline = time.monotonic() + 300
+    while sum(len(path.read_text().splitlines()) for path in tmp_path.glob("cut/stages/*/*/metrics.jsonl")) < 3:
+        assert cell.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    family = psutil.Process(cell.pid).children(recursive=True)
+    assert any("sweeps.ranks" in one.cmdline() for one in family)
+    # To every process of the job, as a terminal and some schedulers do.
+    for one in (psutil.Process(cell.pid), *family):
+        one.send_signal(number)
+    _, said = cell.communicate(timeout=60)
+    assert cell.returncode == status and "Traceback" not in said
+    running, line = said.splitlines()
+    step = int(only(tmp_path, "cut/stages/training/*/checkpoints/*.ckpt").stem.split("-")[1])
+    assert running.startswith("running") and f"after step {step} of 160, with a checkpoint of it" in line
+    assert not psutil.wait_procs(family, timeout=20)[1]
+    command(tmp_path / "cut", *longer)
+    command(tmp_path / "whole", *longer)
+    weights = [only(tmp_path, f"{name}/stages/training/*/model.safetensors") for name in ("cut", "whole")]
+    rows = [[json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()] for path in weights]
+    for row in (*rows[0], *rows[1]):
+        del row["time"]
+    assert rows[0] == rows[1] and weights[0].read_bytes() == weights[1].read_bytes()
 
 
 def test_one_device_starts_nothing(tmp_path):

@@ -3,11 +3,13 @@
 import pandas as pd
 import pytest
 
-from data.scoring import SCORES
+from data.scoring import all_scores
 from sweeps.renderers import write_figure
 from sweeps.renderers.curves import curves, curves_of
 from sweeps.renderers.mu_curve import mu_curve, places
 from sweeps.table import RowRuns, build_table
+
+SCORES = all_scores()
 
 
 def table(*names):

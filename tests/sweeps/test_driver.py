@@ -2,6 +2,9 @@
 
 import errno
 import json
+import os
+import signal
+import time
 from collections import defaultdict
 
 import pytest
@@ -166,14 +169,18 @@ def test_an_error_made_of_a_full_disk_is_one():
         assert classify(error) == "disk"
 
 
+def told_to_end():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+
+
 def test_what_a_library_makes_of_an_order_to_go_is_recorded_as_preemption(tmp_path, monkeypatch):
     def converts(_):
         try:
-            runs.preempt("the process was told to end (SIGTERM)")
+            told_to_end()
         except Preempted:
             raise RuntimeError("a callback failed") from None
 
-    monkeypatch.setattr(runs, "_orders", [])
     monkeypatch.setattr(runs, "_run", converts)
     cell = job(tmp_path, "a")
     assert runs.execute(cell) == 1
@@ -183,12 +190,15 @@ def test_what_a_library_makes_of_an_order_to_go_is_recorded_as_preemption(tmp_pa
 
 
 def test_an_order_to_an_earlier_cell_of_the_process_excuses_no_bug(tmp_path, monkeypatch):
+    cell = job(tmp_path, "a")
+    monkeypatch.setattr(runs, "_run", lambda _: told_to_end())
+    assert runs.execute(cell) == 1
+    assert json.loads((cell.folder / "failed.json").read_text())["class"] == "preempted"
+
     def breaks(_):
         raise KeyError("a fault of the cell")
 
-    monkeypatch.setattr(runs, "_orders", ["the process was told to end (SIGTERM)"])
     monkeypatch.setattr(runs, "_run", breaks)
-    cell = job(tmp_path, "a")
     assert runs.execute(cell) == 1
     assert json.loads((cell.folder / "failed.json").read_text())["class"] == "bug"
 

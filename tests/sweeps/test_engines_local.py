@@ -96,13 +96,36 @@ def test_a_killed_cell_takes_no_other_with_it_and_is_tried_again(tmp_path):
     assert completions(tmp_path) == dict.fromkeys("abc", 1)
 
 
-def test_a_cell_over_the_time_limit_is_killed_with_its_children(tmp_path):
+def test_a_cell_over_the_time_limit_is_told_to_go_and_ended_with_its_children(tmp_path):
     one = engine(timeout_minutes=1.5 / 60)
     one.submit(job(tmp_path, "a", "child"))
     ended = collect(one)["a"]
-    assert ended.status == -signal.SIGKILL and "engine.timeout_minutes" in ended.reason
+    assert ended.limit and "engine.timeout_minutes" in ended.reason
+    assert record(tmp_path, "a")["class"] == "preempted" and not alive(tmp_path / "runs" / "a" / "lease")
     child = int(next(line for line in history(tmp_path, "a") if "child" in line).split()[1])
     until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_cell_that_does_not_go_at_its_time_limit_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "_PATIENCE", 1.0)
+    one = engine(timeout_minutes=1 / 60)
+    one.submit(job(tmp_path, "a", "deaf"))
+    ended = collect(one)["a"]
+    assert ended.status == -signal.SIGKILL and ended.limit
+
+
+def test_a_time_limit_is_no_failure_to_retry(tmp_path):
+    """The cell is recorded as what it is, told apart from others, and the same command goes on from its checkpoint."""
+    jobs = [job(tmp_path, "a", steps=400, pause=0.05), job(tmp_path, "b"), job(tmp_path, "c")]
+    outcome = drive(jobs, engine(timeout_minutes=2 / 60), StageStore(tmp_path / "stages"), retries=5)
+    assert sorted(outcome.finished) == ["b", "c"] and outcome.retried == 0
+    assert list(outcome.failed) == ["a"] and outcome.failed["a"].startswith("time-limit: took longer than 0.0333333")
+    assert "engine.timeout_minutes" in outcome.failed["a"] and "same command" in outcome.failed["a"]
+    assert record(tmp_path, "a")["class"] == "time-limit" and "raise" in record(tmp_path, "a")["reason"]
+    assert len([line for line in history(tmp_path, "a") if line.startswith("started")]) == 1
+    done = len([line for line in history(tmp_path, "a") if line.startswith("step")])
+    assert drive([job(tmp_path, "a", steps=400, pause=0)], engine(), StageStore(tmp_path / "stages")).finished == ["a"]
+    assert 0 < done < 400 and len([line for line in history(tmp_path, "a") if line.startswith("step")]) <= 401
 
 
 def test_a_cell_over_the_memory_limit_is_stopped_as_out_of_memory(tmp_path):
@@ -183,16 +206,16 @@ from sweeps.engines.local import LocalEngine
 from sweeps.stages import StageStore
 outputs = Path({outputs!r})
 if __name__ == "__main__":
-    jobs = [job(outputs, name, steps=40, pause=0.05) for name in {names!r}]
+    jobs = [job(outputs, name, {action!r}, steps=40, pause=0.05) for name in {names!r}]
     outcome = drive(jobs, LocalEngine(threads=1, workers=2, work=scripted, warm=()), StageStore(outputs / "stages"))
     print(len(outcome.finished), len(outcome.failed))
 """
 
 
-def start_driver(tmp_path, names="abcd", **keywords):
+def start_driver(tmp_path, names="abcd", action="steps", **keywords):
     script = tmp_path / "driver.py"
     here = str(Path(__file__).parent)
-    script.write_text(DRIVER.format(root=str(ROOT), here=here, outputs=str(tmp_path), names=names))
+    script.write_text(DRIVER.format(root=str(ROOT), here=here, outputs=str(tmp_path), names=names, action=action))
     return subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, **keywords)
 
 
@@ -219,22 +242,56 @@ def test_two_drivers_at_once_share_the_cells(tmp_path):
     assert completions(tmp_path) == dict.fromkeys("abcd", 1)
 
 
-def test_interrupt_from_the_terminal_leaves_recorded_cells_and_no_process(tmp_path):
-    driver = start_driver(tmp_path, start_new_session=True, stderr=subprocess.DEVNULL)
-    # At work, not only under a lease: a cell that has done nothing yet leaves nothing to look at.
-    until(lambda: sum(len(path.read_text().splitlines()) > 1 for path in tmp_path.glob("runs/*/history")) >= 2)
+def at_work(tmp_path):
+    """Whether both workers have begun: a cell that has done nothing yet leaves nothing to look at."""
+    return sum(len(path.read_text().splitlines()) > 1 for path in tmp_path.glob("runs/*/history")) >= 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_driver_told_to_end_leaves_recorded_cells_and_no_process(number, tmp_path):
+    driver = start_driver(tmp_path, start_new_session=True, stderr=subprocess.PIPE)
+    until(lambda: at_work(tmp_path))
     family = psutil.Process(driver.pid).children(recursive=True)
-    # What a terminal does on Ctrl-C: the signal goes to everything in the foreground process group.
-    os.killpg(driver.pid, signal.SIGINT)
-    driver.wait(timeout=20)
+    # A terminal sends Ctrl-C to everything in the foreground process group; others mean the driver alone.
+    (os.killpg if number == signal.SIGINT else os.kill)(driver.pid, number)
+    _, said = driver.communicate(timeout=20)
+    assert "are told to finish their step and to write a checkpoint" in said
     # On a busy machine the first cells may have ended before the signal came.
     cut = [path.parent.name for path in tmp_path.glob("runs/*/history") if not (path.parent / "done.json").exists()]
-    assert 1 <= len(cut) <= 2
+    assert 1 <= len(cut) <= 2 and not running(tmp_path)
     assert {record(tmp_path, name)["class"] for name in cut} == {"preempted"}
     _, left = psutil.wait_procs(family, timeout=10)
     assert not left
     assert start_driver(tmp_path).communicate(timeout=60)[0].strip() == "4 0"
     assert completions(tmp_path) == dict.fromkeys("abcd", 1)
+
+
+def test_a_second_ctrl_c_ends_workers_that_do_not_go(tmp_path):
+    driver = start_driver(tmp_path, action="deaf", start_new_session=True, stderr=subprocess.PIPE)
+    until(lambda: at_work(tmp_path))
+    family = psutil.Process(driver.pid).children(recursive=True)
+    driver.send_signal(signal.SIGTERM)
+    time.sleep(1.0)
+    assert driver.poll() is None and len(running(tmp_path)) == 2, "they get time for their checkpoints"
+    driver.send_signal(signal.SIGINT)
+    driver.communicate(timeout=10)
+    _, left = psutil.wait_procs(family, timeout=10)
+    assert not left and not running(tmp_path)
+
+
+def test_workers_whose_server_has_died_are_told_too(tmp_path):
+    driver = start_driver(tmp_path, start_new_session=True, stderr=subprocess.DEVNULL)
+    until(lambda: at_work(tmp_path))
+    children = psutil.Process(driver.pid).children()
+    server = next(one for one in children if "multiprocessing.forkserver" in " ".join(one.cmdline()))
+    server.kill()
+    time.sleep(0.5)
+    busy = running(tmp_path)
+    driver.terminate()
+    driver.wait(timeout=20)
+    until(lambda: not running(tmp_path))
+    assert all((tmp_path / "runs" / name / "done.json").exists() or record(tmp_path, name)["class"] == "preempted"
+               for name in busy)
 
 
 def test_the_server_imports_the_dashboard_first_and_only_for_cells_that_have_one():

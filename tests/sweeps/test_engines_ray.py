@@ -40,6 +40,73 @@ def test_bad_settings_are_refused_by_name(settings, named):
         RayEngine(threads=1, **settings)
 
 
+class StandIn:
+    """What the engine asks of Ray, for tests of what it asks: tasks end when interrupted, or only when killed."""
+
+    class exceptions:
+        RayError = type("RayError", (Exception,), {})
+        OutOfMemoryError = type("OutOfMemoryError", (RayError,), {})
+        RayTaskError = type("RayTaskError", (RayError,), {})
+        TaskCancelledError = type("TaskCancelledError", (RayError,), {})
+
+    def __init__(self, deaf=()):
+        self.deaf, self.asked, self.ended, self.down = set(deaf), [], {}, False
+
+    def cancel(self, reference, force):
+        self.asked.append((reference, force))
+        if reference not in self.ended and (force or reference not in self.deaf):
+            self.ended[reference] = force
+
+    def wait(self, references, num_returns, timeout):
+        if self.deaf == {"interrupts"}:
+            raise KeyboardInterrupt
+        return [one for one in references if one in self.ended], [one for one in references if one not in self.ended]
+
+    def get(self, reference):
+        if self.ended[reference]:
+            raise self.exceptions.RayError("WorkerCrashedError")
+        return 1
+
+    def shutdown(self):
+        self.down = True
+
+
+def stood_in(monkeypatch, ray, jobs, minutes=1.0):
+    engine = RayEngine.__new__(RayEngine)
+    engine._ray, engine._timeout, engine._started, engine._late = ray, minutes * 60, True, {}
+    engine._running = {one.signature: one for one in jobs}
+    monkeypatch.setattr(ray_engine, "owner", lambda path: {"since": 0.0 if path.parent.name in "ab" else 1e12})
+    return engine
+
+
+def test_a_task_over_its_time_limit_is_interrupted_before_it_is_killed(tmp_path, monkeypatch):
+    ray = StandIn(deaf="b")
+    engine = stood_in(monkeypatch, ray, [job(tmp_path, name) for name in "abc"])
+    for _ in range(2):
+        engine._stop_late()
+    assert ray.asked == [("a", False), ("b", False)], "each is asked once, and c has time left"
+    monkeypatch.setattr(ray_engine, "_PATIENCE", -1.0)
+    engine._stop_late()
+    assert ("b", True) in ray.asked
+    ended = {name: engine._collect(name) for name in "ab"}
+    assert (ended["a"].status, ended["b"].status) == (1, -signal.SIGKILL)
+    assert all(one.limit and "engine.timeout_minutes" in one.reason for one in ended.values())
+
+
+def test_a_driver_that_ends_interrupts_its_tasks_and_kills_what_is_left(tmp_path, monkeypatch, capsys):
+    ray = StandIn(deaf="b")
+    stood_in(monkeypatch, ray, [job(tmp_path, name) for name in "ab"]).cancel()
+    assert ray.asked == [("a", False), ("b", False), ("b", True)] and ray.down
+    assert "write a checkpoint" in capsys.readouterr().err
+
+
+def test_a_second_ctrl_c_kills_all_tasks(tmp_path, monkeypatch):
+    ray = StandIn(deaf=["interrupts"])
+    with pytest.raises(KeyboardInterrupt):
+        stood_in(monkeypatch, ray, [job(tmp_path, name) for name in "ab"]).cancel()
+    assert ray.asked[2:] == [("a", True), ("b", True)]
+
+
 @pytest.fixture
 def two_nodes(monkeypatch):
     ray = pytest.importorskip("ray", reason=MISSING)

@@ -110,6 +110,13 @@ def test_a_cell_at_its_time_limit_requeues_itself_and_goes_on(session):
     assert len({words[7] for words in starts}) < len(starts), "some start was to be a requeue of the same job"
 
 
+@pytest.mark.slow
+def test_a_cell_that_may_not_requeue_itself_is_recorded_at_its_time_limit_and_not_retried(session):
+    result = session("time_limit_reached")
+    assert not result["finished"] and result["retried"] == 0 and result["arrays"] == 1
+    assert result["record"] == "time-limit" and "same command" in result["failed"]["a"]
+
+
 def check_resumed(history, count):
     starts = [line.split() for line in history if line.startswith("started")]
     steps = [line for line in history if line.startswith("step")]

@@ -125,3 +125,56 @@ def test_a_look_reads_only_runs_that_are_new_since_the_last(tmp_path, monkeypatc
     (tmp_path / "runs" / "a" / "receipt.json").unlink()
     (tmp_path / "runs" / "a").rmdir()
     assert ledger.cost(wanted).seconds > first and read == ["a", "b", "b"]  # what was deleted is forgotten
+
+
+def test_small_runs_do_not_correct_large_ones(tmp_path):
+    # Eight cells of seconds, which took a tenth of what their figures say, and a cell of 130 s.
+    small = changed(CONFIG, data__train_limit=50)
+    for number in range(8):
+        config = changed(small, method__label=f"n{number}", method___target_=f"m.N{number}")
+        finish(tmp_path, made_cell(f"s{number}", config=config), finished=1000, seconds=1.3, training=0.3)
+    ledger = Ledger(tmp_path)
+    large = made_cell("a")
+    assert (ledger.cost(large).seconds, ledger.cost(large).basis) == (130, "prior")
+    # What is as small as they are is corrected by them, ...
+    other = made_cell("b", config=changed(small, method__label="o", method___target_="m.O"))
+    assert ledger.cost(other).basis == "corrected" and ledger.cost(other).seconds == pytest.approx(1.3)
+    # ... and the large one by one of about its size.
+    alike = changed(CONFIG, method__label="l", method___target_="m.L")
+    finish(tmp_path, made_cell("l", config=alike), finished=1000, seconds=100, training=90)
+    assert (ledger.cost(large).seconds, ledger.cost(large).basis) == (100, "corrected")
+
+
+def test_a_small_run_of_the_same_kind_is_not_scaled_to_a_large_one(tmp_path):
+    # 1 s of overhead for 50 rows would be 40 s for 2,000.
+    finish(tmp_path, made_cell("a", config=changed(CONFIG, data__train_limit=50)), finished=9, seconds=2, training=1)
+    assert Ledger(tmp_path).cost(made_cell("b")).seconds == 130
+    assert Ledger(tmp_path).cost(made_cell("b", config=changed(CONFIG, data__train_limit=100))).basis == "similar"
+
+
+def test_a_run_that_was_tested_on_few_examples_says_nothing_of_a_whole_test(tmp_path):
+    few = changed(CONFIG, evaluation__limit=20)
+    finish(tmp_path, made_cell("a", config=few), finished=1000, seconds=121, training=120)
+    assert Ledger(tmp_path).cost(made_cell("b")).basis == "prior"
+    # Its training is the same, whatever it is tested on.
+    other = changed(CONFIG, method__label="n", method___target_="m.N")
+    assert Ledger(tmp_path).training_cost(other).basis == "corrected"
+
+
+def test_a_run_at_another_scale_says_nothing(tmp_path):
+    finish(tmp_path, made_cell("a", config={**CONFIG, "scale": "smoke"}), finished=1000, seconds=13, training=12)
+    other = changed(CONFIG, method__label="n", method___target_="m.N")
+    assert Ledger(tmp_path).cost(made_cell("b", config={**other, "scale": "tiny"})).seconds == 130
+    assert Ledger(tmp_path).cost(made_cell("b", config={**other, "scale": "smoke"})).seconds == 13
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "rows", "examples"),
+    [
+        ({"limit": None}, None, 1000), ({"limit": None}, 300, 300), ({"limit": 20}, 300, 20),
+        ({"limit": None, "questions": 24}, 300, 24), ({"limit": None, "questions": None}, 300, 300),
+    ],
+)  # fmt: skip
+def test_examples_are_those_that_are_asked_for(evaluation, rows, examples):
+    config = {**CONFIG, "evaluation": evaluation, "data": {**CONFIG["data"], "cost": {"test_rows": rows}}}
+    assert ledgers.test_examples(config) == examples

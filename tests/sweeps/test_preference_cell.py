@@ -51,5 +51,6 @@ def test_a_bad_row_ends_the_command_with_its_number(tmp_path):
     ]
     environment = {**os.environ, "PAPERGRID_DATA": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode != 0
-    assert "bad.jsonl, row 2: chosen is missing" in done.stderr + done.stdout and "Traceback" not in done.stderr
+    assert done.returncode == 2
+    assert "bad.jsonl, row 2: chosen is missing and rejected is missing" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.scoring import SCORES
+from data.scoring import all_scores
 from sweeps.renderers import FORMATS, figures, render, write_all
 from sweeps.renderers.wording import cell_text, claim_text, column_of, footnotes, number, p_value, signed
 from sweeps.table import Column, RowRuns, build_table
 from tests.sweeps.example_table import GOLDEN, LABELLED, example_table, golden_texts, rows
+
+SCORES = all_scores()
 
 PERCENT, RATIO = Column("f1", True, True), Column("loss", False, False)
 

@@ -42,7 +42,7 @@ def models(folder):
             "eos_token_id": 1,
         }.items():
             yield f"{node}.architecture.{key}={value}"
-    yield from (f"data.judge.weights={folder / 'judge'}", "data.judge.dtype=float32")
+    yield from (f"data.judge.weights={folder / 'judge'}", "data.judge.weights_dtype=float32")
 
 
 def test_the_sft_stage_has_the_cells_own_model_prompts_authors_and_judge():

@@ -60,6 +60,20 @@ def test_memory_grows_with_batch_and_with_training_alone():
     assert peak_mebibytes(small) - peak_mebibytes(frozen) > layer
 
 
+def test_what_is_trained_takes_sixteen_bytes_however_it_came():
+    chosen = ["model=qwen2_5_0_5b", "method=sft", "data=ultrachat", "evaluation=text", "trainer.precision=bf16-mixed"]
+    half, whole = (config_of(*chosen, f"model.weights_dtype={name}") for name in ("bfloat16", "float32"))
+    assert peak_mebibytes(half) == peak_mebibytes(whole)
+    weights = shape_of(half["model"]).parameters / 2**20
+    prompted = copy.deepcopy(half)
+    prompted["method"]["tune"] = False
+    # Trained: weight, gradient and two moments in fp32, and a copy in 16 bits to compute with; prompted: 2 bytes each.
+    assert peak_mebibytes(half) - peak_mebibytes(prompted) > weights * (16 + 2 - 2)
+    frozen = peak_mebibytes(prompted)
+    prompted["method"]["model"]["weights_dtype"] = "float32"
+    assert peak_mebibytes(prompted) - frozen == pytest.approx(2 * weights, rel=1e-6)
+
+
 def test_a_method_without_a_network_keeps_the_figure_of_its_config():
     config = config_of("method=linear_svm")
     assert peak_mebibytes(config) is None

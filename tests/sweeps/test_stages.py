@@ -1,4 +1,5 @@
 import errno
+import importlib
 import json
 import multiprocessing
 import os
@@ -6,6 +7,7 @@ import time
 
 import pytest
 
+from data.records.builders import MadeBy
 from sweeps.stages import StageStore, damage
 
 
@@ -28,6 +30,28 @@ def test_key_order_does_not_matter_and_kinds_differ(tmp_path):
     store = StageStore(tmp_path)
     assert store.key("index", {"a": 1, "b": 2}) == store.key("index", {"b": 2, "a": 1})
     assert store.key("index", {"a": 1}) != store.key("base_model", {"a": 1})
+
+
+def test_a_stage_is_named_by_the_code_of_its_builder_and_of_what_that_asks(tmp_path, monkeypatch):
+    for name, text in {"build": "def build(folder): (folder / 'a').touch()\n", "maker": "class Maker: x = 1\n"}.items():
+        (tmp_path / f"persons_{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    builder, maker = (importlib.import_module(f"persons_{name}") for name in ("build", "maker"))
+
+    def names():
+        store = StageStore(tmp_path / "stages")  # a process looks at a file once
+        plain = store.get("index", {"k": 3}, builder.build).name
+        made = [store.get("index", {"k": 3}, MadeBy(builder.build, (one,))).name for one in (maker.Maker(), [1])]
+        assert made[1] == plain
+        return plain, made[0]
+
+    before = names()
+    assert names() == before and len(set(before)) == 2
+    (tmp_path / "persons_maker.py").write_text("class Maker: x = 2\n")
+    edited = names()
+    assert edited[0] == before[0] and edited[1] != before[1]
+    (tmp_path / "persons_build.py").write_text("def build(folder): (folder / 'b').touch()\n")
+    assert not set(names()) & {*before, *edited}
 
 
 def test_flipped_byte_is_found_and_the_stage_built_again(tmp_path):
@@ -63,7 +87,7 @@ def test_a_failed_build_leaves_its_parts_for_the_next(tmp_path):
 
     with pytest.raises(KeyError):
         store.get("embeddings", {"a": 1}, half)
-    assert not store.has("embeddings", {"a": 1})
+    assert [state.state for state in store.states()] == ["partial"]
 
     def rest(folder):
         assert (folder / "shard-0").read_text() == "0"
@@ -116,5 +140,5 @@ def test_a_full_disk_publishes_nothing_and_the_next_build_finishes(tmp_path, mon
         patch.setattr(f"sweeps.stages.os.{full}", no_space)
         with pytest.raises(OSError, match="No space left"):
             store.get("index", {"a": 1}, _fill)
-    assert not store.has("index", {"a": 1}) and [state.state for state in store.states()] == ["partial"]
+    assert [state.state for state in store.states()] == ["partial"]
     assert damage(store.get("index", {"a": 1}, _fill)) is None

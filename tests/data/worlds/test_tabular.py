@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from data.records.tabular import TabularPolicy
-from data.scoring import SCORES, scores_of
+from data.scoring import all_scores, scores_of
 from data.worlds.tabular import TabularWorld
+
+SCORES = all_scores()
 
 
 def policy(world, index, logps, dpo=None, optimum=()):

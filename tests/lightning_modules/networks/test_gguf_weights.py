@@ -26,10 +26,12 @@ def test_the_folder_holds_the_files_weights(smollm2_folder):
 
 def test_template_and_ends_come_along(smollm2_folder):
     tokenizer = AutoTokenizer.from_pretrained(smollm2_folder)
-    text = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True)
+    asked = [{"role": "user", "content": "Hi"}]
+    text = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
     assert text.startswith("<|im_start|>system\nYou are a helpful AI assistant named SmolLM")
     assert text.endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
-    assert GenerationConfig.from_pretrained(smollm2_folder).eos_token_id == tokenizer.convert_tokens_to_ids("<|im_end|>")
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert GenerationConfig.from_pretrained(smollm2_folder).eos_token_id == end
 
 
 def test_a_folder_is_taken_as_it_is(tmp_path):

@@ -33,7 +33,7 @@ def test_two_layers_of_it_read_and_score(name, tokenizer):
     node["architecture"] = {**node["architecture"], **sizes}
     node["prompt_wrapper"] = "{prompt}"  # this tokenizer has no chat template
     torch.manual_seed(0)
-    model = instantiate({**node, "weights": None, "dtype": "float32", "tokenizer": {"weights": str(folder)}})
+    model = instantiate({**node, "weights": None, "weights_dtype": "float32", "tokenizer": {"weights": str(folder)}})
     built = model.build_language_model()
     ids = torch.randint(4, size, (2, 9))
     with torch.no_grad():
@@ -45,7 +45,7 @@ def test_two_layers_of_it_read_and_score(name, tokenizer):
         states = 1e4 * torch.ones(1, 1, 32)
         assert built.network.lm_head(states).abs().max() <= 30.0
     node["prompt_limit"] = 12
-    short = instantiate({**node, "weights": None, "dtype": "float32", "tokenizer": {"weights": str(folder)}})
+    short = instantiate({**node, "weights": None, "weights_dtype": "float32", "tokenizer": {"weights": str(folder)}})
     reading = short.build_language_model()
     (ids,) = reading.codec.prompt_ids(["word " * 40])
     assert len(ids) > 40 and reading.network.limit == 12  # a budget must be able to count what exceeds it

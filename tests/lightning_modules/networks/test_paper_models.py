@@ -45,7 +45,7 @@ def test_the_paper_fine_tunes_in_four_bits_with_lora(name):
     model = instantiate(settings(name))
     quantisation = model.quantisation_config()
     assert quantisation.load_in_4bit and quantisation.bnb_4bit_quant_type == "nf4"
-    assert quantisation.bnb_4bit_compute_dtype == model.dtype and not quantisation.bnb_4bit_use_double_quant
+    assert quantisation.bnb_4bit_compute_dtype == model.weights_dtype and not quantisation.bnb_4bit_use_double_quant
     assert model.lora.r in (4, 8) and model.lora.alpha == 32
     assert instantiate({**settings(name), "quantisation": None}).quantisation_config() is None
 

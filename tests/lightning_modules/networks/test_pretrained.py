@@ -141,7 +141,7 @@ def test_every_end_that_a_generation_config_names_ends_what_is_written(loaded, t
         ({"prompt_wrapper": "{response}{prompt}"}, "prompt_wrapper"),
         ({"prompt_wrapper": "{prompt}", "system": "Be kind."}, r"model\.system"),
         ({}, "has none: set it to '{prompt}'"),
-        ({"dtype": "float8"}, "dtype"),
+        ({"prompt_wrapper": "{prompt}", "weights_dtype": "float8"}, r"model\.weights_dtype must be one of .*float32"),
         ({"quantisation": "int8"}, "quantisation"),
         ({"quantisation": "nf4"}, "model.weights"),
     ],

@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lightning_modules.base import Optimiser
 from lightning_modules.generation import Sampler
 from lightning_modules.networks.pretrained import Pretrained
+from lightning_modules.networks.token_batch import packed_batch, padded_batch, shared_prompt_batch
 
 QUESTIONS = (
     "What is the capital of France?", "Name three colours.", "Say hello to Ann.", "What is 2 + 3?",
@@ -97,3 +98,37 @@ def test_a_conversation_in_pieces_is_the_librarys(model, smollm2_folder):
     special = [index for index in ids if index in tokenizer.all_special_ids]
     assert special == [index for index in codec.prompt_ids(["a"])[0] if index in tokenizer.all_special_ids]
     assert hostile in tokenizer.decode(ids)
+
+
+CONVERSATIONS = (
+    ("What is the capital of France?", "The capital of France is Paris.", "Lyon, I would say: 3 of 4 people do!"),
+    ("Name three colours.", "Red, green and blue.", "One, two, three."),
+    ("Why is the sky blue?", "Because air scatters blue light more than red light.", "It is not; it is 42."),
+)
+
+
+@torch.no_grad()
+def test_all_four_layouts_say_what_the_library_says(model, smollm2_folder):
+    """Log-probabilities of every token of both responses, to a thousandth of a nat: fp32, one plain row each there."""
+    policy = model.build_language_model().eval()
+    network = AutoModelForCausalLM.from_pretrained(smollm2_folder, dtype=torch.float32).eval()
+    codec, count = policy.codec, len(CONVERSATIONS)
+    asked = codec.prompt_ids([prompt for prompt, *_ in CONVERSATIONS])
+    first, second = (codec.response_ids([texts[at] for texts in CONVERSATIONS]) for at in (1, 2))
+    prompts, responses = [*asked, *asked], [*first, *second]
+    wanted = []
+    for prompt, response in zip(prompts, responses, strict=True):
+        logps = network(input_ids=torch.tensor([[*prompt, *response]])).logits[0].log_softmax(-1)
+        wanted.append([float(logps[len(prompt) + at - 1, token]) for at, token in enumerate(response)])
+    padded = padded_batch(prompts, responses, padding=codec.padding)
+    packed = packed_batch(prompts, responses, row_length=200, padding=codec.padding)
+    shared = shared_prompt_batch(asked, first, second, padding=codec.padding)
+    assert len(packed.ids) < 2 * count and len(shared.ids) == count
+    worst = {}
+    for layout, batch, chunk in (
+        ("padded", padded, None), ("chunked", padded, 7), ("packed", packed, None), ("shared", shared, None),
+    ):  # fmt: skip
+        found, mask = policy.response_logps(batch, chunk=chunk)
+        pairs = zip(found, mask, wanted, strict=True)
+        worst[layout] = max(float((row[real] - torch.tensor(right)).abs().max()) for row, real, right in pairs)
+    assert max(worst.values()) < 1e-3, worst
