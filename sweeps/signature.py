@@ -223,8 +223,7 @@ class Signer:
     def _training_key(self, config: Mapping[str, Any]) -> dict[str, Any]:
         parts = self._sections({key: value for key, value in config.items() if key != "evaluation"})
         texts = _texts(parts)
-        entries = (*TRAINING_ENTRY_POINTS, *(SOURCES_ENTRY_POINTS if config.get("sources") else ()))
-        code = {**self._code(parts, texts), "": self._closures.digest(entries, texts)}
+        code = {**self._code(parts, texts), "": self._closures.digest(_training_entries(config), texts)}
         return {"science": _says(parts), "inputs": self._found(parts), "code": code}
 
     def _evaluation_key(self, config: Mapping[str, Any], training: str) -> dict[str, Any]:
@@ -245,7 +244,7 @@ class Signer:
         """All files of code that the signatures of a config cover, by path, with their content."""
         parts = self._sections(config)
         found = {module for part in parts.values() for *_, module in part.code if module}
-        entries = (*TRAINING_ENTRY_POINTS, *SOURCES_ENTRY_POINTS, *EVALUATION_ENTRY_POINTS)
+        entries = (*_training_entries(config), *EVALUATION_ENTRY_POINTS)
         return self._closures.files([*found, *entries, *self.scores(config)], _texts(parts))
 
     def _code(self, parts: Mapping[str, _Part], texts: frozenset[str]) -> dict[str, str]:
@@ -307,6 +306,10 @@ class Signer:
             return [self._told(item) for item in value]
         reference = self._closures.modules.reference(value) if isinstance(value, str) else None
         return reference[1] if reference else value
+
+
+def _training_entries(config: Mapping[str, Any]) -> tuple[str, ...]:
+    return (*TRAINING_ENTRY_POINTS, *(SOURCES_ENTRY_POINTS if config.get("sources") else ()))
 
 
 def _spelt(value: Any) -> bytes | None:

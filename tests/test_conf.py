@@ -10,8 +10,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from sweeps import definition, plan, schema, signature
+from sweeps import definition, plan, schema
 from sweeps.errors import UserError
+from sweeps.named_inputs import nodes
 
 ROOT = Path(__file__).resolve().parent.parent
 SMOKE = ("scale=smoke", "experiment=re_smoke")
@@ -262,7 +263,7 @@ def test_every_sweep_composes_at_every_scale_that_it_has(name, scale):
 def test_no_generated_world_and_no_random_weights_are_called_small_or_paper(name, scale):
     for row, overrides in {row: overrides for row, overrides, _ in definition.load(name).points(scale)}.items():
         config, _ = plan.resolve(COMPOSER.compose((f"scale={scale}", *overrides)))
-        made = [node["_target_"] for node in signature.nodes(config["data"]) if "_target_" in node]
+        made = [node["_target_"] for node in nodes(config["data"]) if "_target_" in node]
         assert made and not [target for target in made if target.startswith("data.worlds.")], row
         model = config["method"].get("model")
         assert model is None or model.get("weights") or model.get("source"), row
