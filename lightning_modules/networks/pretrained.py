@@ -18,7 +18,8 @@ from lightning_modules.base import Optimiser
 from lightning_modules.networks.answerer import Answerer
 from lightning_modules.networks.architecture import configuration
 from lightning_modules.networks.causal import CausalAnswerer
-from lightning_modules.networks.chat_format import ChatFormat, check_wrapper
+from lightning_modules.networks.chat_format import ChatFormat
+from lightning_modules.networks.chat_turns import check_wrapper
 from lightning_modules.networks.gguf_weights import loadable
 from lightning_modules.networks.hub_agreement import check_agreement, check_answers
 from lightning_modules.networks.hub_causal import HubCausal
