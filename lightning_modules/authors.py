@@ -14,7 +14,7 @@ from data.records.texts import Completion
 from lightning_modules.generation import Sampler, complete
 from lightning_modules.networks.chat_format import ChatFormat
 from lightning_modules.networks.fingerprint import parameters_digest
-from lightning_modules.networks.language_model import LanguageModel, WorldCodec
+from lightning_modules.networks.language_model import LanguageModel
 from lightning_modules.networks.token_batch import TokenBatch
 from lightning_modules.precision import computed, computing
 from lightning_modules.scoring_sources import ScoringPolicy, Source, SourceScores, Stages, source_scores
@@ -105,11 +105,11 @@ class Author:
             with torch.no_grad(), computing(self.model):
                 return self.model.response_logps(batch.to(self.model.device))[0]
 
-        # Not every attention of a hub model takes the mask of a shared prompt.
         codec: Any = self.model.codec
         if isinstance(codec, ChatFormat):
             codec = codec.unlimited()  # what a source cannot read is marked, not refused
-        shared = responses if isinstance(codec, WorldCodec) else None
+        # Not every model of the transformers library reads a prompt once for two responses.
+        shared = None if "shared" in getattr(self.model.causal, "refused", {}) else responses
         return Source(self.name, logits, codec, network.limit, self.identity, shared)
 
     def scores(

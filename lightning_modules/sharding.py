@@ -1,7 +1,8 @@
 """Networks whose weights are spread over several devices (FSDP2, ``torch.distributed.fsdp.fully_shard``).
 
 Only networks that reach their weights through one model of the transformers library can be sharded: what is gathered
-for a block is gathered when that block, or the whole model, is called.
+for a block is gathered when that block is called, and the rest when the whole is called, or its ``hidden`` states are.
+The rest, head included, stays gathered until the gradient is there: the head is asked after that.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ def root(network: nn.Module) -> nn.Module:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-    models = [part for part in (network, *network.children()) if isinstance(part, (PeftModel, PreTrainedModel))]
+    from lightning_modules.networks.hub_causal import HubCausal
+
+    kinds = (PeftModel, PreTrainedModel, HubCausal)
+    models = [part for part in (network, *network.children()) if isinstance(part, kinds)]
     held = {id(weight) for model in models[:1] for weight in model.parameters()}
     if not models or any(id(weight) not in held for weight in network.parameters()):
         raise ValueError(
@@ -52,12 +56,16 @@ def blocks(model: nn.Module) -> list[nn.Module]:
 
 def shard(network: nn.Module, mesh: Any) -> None:
     """Spread the weights of ``network`` over a one-dimensional device mesh: one group a layer, one for the rest."""
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+    from lightning_modules.networks.hub_causal import HubCausal
 
     model = root(network)
     for block in blocks(model):
         fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+    fully_shard(model, mesh=mesh, reshard_after_forward=False)
+    if isinstance(model, HubCausal):
+        register_fsdp_forward_method(model, "hidden")
 
 
 def outline(network: nn.Module) -> nn.Module:

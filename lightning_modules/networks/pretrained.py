@@ -160,20 +160,22 @@ class Pretrained:
         source = self.tokenizer or {"weights": self.weights, "revision": self.revision}
         beside = loadable(locate_weights(str(source["weights"]), source.get("revision")))
         tokenizer = AutoTokenizer.from_pretrained(beside)
-        form = ChatFormat(  # before the weights: what it refuses costs seconds
+        config = configuration(self.architecture, folder)
+        # What is wrong with the texts is said before gigabytes of weights are made.
+        if len(tokenizer) > config.vocab_size:
+            raise ValueError(
+                f"the tokenizer has {len(tokenizer)} tokens, the model {config.vocab_size}: take the model's own"
+            )
+        form = ChatFormat(
             tokenizer,
             wrapper=self.prompt_wrapper,
             system=self.system,
             answer_prefix=self.answer_prefix,
             prompt_limit=self.prompt_limit,
-            stops=_stops(configuration(self.architecture, folder), folder, tokenizer),
+            stops=_stops(config, tokenizer, folder),
             encoder=self.kind == "seq2seq",
         )
         model = self._network(folder)
-        if len(tokenizer) > model.config.vocab_size:
-            raise ValueError(
-                f"the tokenizer has {len(tokenizer)} tokens, the model {model.config.vocab_size}: take the model's own"
-            )
         if self.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if self.lora:
@@ -253,14 +255,14 @@ class Pretrained:
             )
 
 
-def _stops(config: Any, folder: Path | None, tokenizer: Any) -> list[int]:
+def _stops(config: Any, tokenizer: Any, folder: Path | None) -> list[int]:
     """Ids at which a model's makers end what it generates; random weights have no makers, but may lack an end token."""
     from transformers import GenerationConfig
 
     if folder is None and (tokenizer.eos_token_id is not None or tokenizer.sep_token_id is not None):
         return []
-    named = getattr(config, "eos_token_id", None)
+    named = None
     if folder is not None and (folder / "generation_config.json").is_file():
-        generation = GenerationConfig.from_pretrained(folder).eos_token_id
-        named = named if generation is None else generation
+        named = GenerationConfig.from_pretrained(folder).eos_token_id
+    named = config.eos_token_id if named is None else named
     return list(named) if isinstance(named, list | tuple) else [] if named is None else [named]

@@ -8,17 +8,25 @@ import os
 import select
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from data.artifacts import TemporaryStages
+from lightning_modules.dpo import Dpo
 from lightning_modules.fitting import fit
+from lightning_modules.generation import Sampler
+from lightning_modules.losses.dpo import dpo_loss
+from lightning_modules.losses.sft import sft_loss
 from lightning_modules.networks.pretrained import Lora
 from lightning_modules.ranks import Group
 from lightning_modules.re import RelationGenerator
+from lightning_modules.sft import Sft
 from tests.lightning_modules.resume_process import LinesLogger
 from tests.lightning_modules.tiny_models import Corpus, tiny
+from tests.lightning_modules.tiny_world import SumData
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 3
@@ -45,15 +53,24 @@ class Breakable(RelationGenerator):
         return losses * (float("nan") if self.spoilt_rank == self.global_rank else 1.0), tokens
 
 
-def train(folder, tokenizer, kind, *, strategy="auto", group=None, break_at=None, spoilt_rank=None, lora=False):
-    """Trains without dropout; returns the module."""
+def train(
+    folder, tokenizer, kind, *, strategy="auto", group=None, break_at=None, spoilt_rank=None, lora=False, half=False,
+    precision="32-true",
+):  # fmt: skip
+    """Trains without dropout; ``half`` weights were stored in 16 bits. Returns the module."""
     torch.set_num_threads(1)
     folder = Path(folder)
     options = {"lora": Lora(r=2, alpha=4, dropout=0.0, target_modules=["q_proj", "v_proj"])} if lora else {}
-    module = Breakable(model=tiny(kind, tokenizer, **options), seed=3)
-    module.break_at, module.spoilt_rank = break_at, spoilt_rank
-    data = Corpus(seed=3, batch_size=BATCH)
+    if kind in METHODS:
+        module, data = METHODS[kind](tiny("causal", tokenizer, **options))
+    else:
+        module, data = Breakable(model=tiny(kind, tokenizer, **options), seed=3), Corpus(seed=3, batch_size=BATCH)
+        module.break_at, module.spoilt_rank = break_at, spoilt_rank
     module.attach(data)
+    if half:
+        module.network.to(torch.bfloat16)
+    if isinstance(module, Dpo):
+        module.prepare(data, TemporaryStages())
     for part in module.network.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0
@@ -64,6 +81,7 @@ def train(folder, tokenizer, kind, *, strategy="auto", group=None, break_at=None
         data,
         folder=folder,
         max_epochs=EPOCHS,
+        precision=precision,
         accelerator="cpu",
         devices=2 if group else 1,
         strategy=strategy,
@@ -73,6 +91,18 @@ def train(folder, tokenizer, kind, *, strategy="auto", group=None, break_at=None
         group=group,
     )
     return module
+
+
+def sft(model):
+    return Sft(model=model, seed=3, sampler=Sampler(max_tokens=3), loss=sft_loss, packing=64), SumData(seed=3)
+
+
+def dpo(model):
+    loss = partial(dpo_loss, beta=0.1)
+    return Dpo(model=model, seed=3, sampler=Sampler(max_tokens=3), loss=loss, chunk=7), SumData(pairs=True, seed=3)
+
+
+METHODS = {"sft": sft, "dpo": dpo}
 
 
 class SecondRank:

@@ -16,6 +16,7 @@ from lightning_modules.ranks import Group, batch_mean, environment, placement
 from lightning_modules.re import RelationGenerator
 from tests.lightning_modules.rank_process import STEPS, Broken, SecondRank, train
 from tests.lightning_modules.tiny_models import Corpus, tiny
+from tests.lightning_modules.tiny_world import SumData
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,46 @@ def test_sharded_weights_train_as_whole_ones(kind, lora, second, tokenizer, tmp_
     expected = one.network.score(prompts, one.labels).sums
     assert two.network.score(prompts, two.labels).sums == pytest.approx(expected.numpy(), rel=1e-4)
     assert two.network.generate(prompts[:2], max_tokens=3) == one.network.generate(prompts[:2], max_tokens=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_language_models_are_sharded_with_their_head(kind, lora, second, tokenizer, tmp_path):
+    """Packed rows and shared prompts; the head is asked apart from the layers, in pieces for preferences."""
+    one = train(tmp_path_of(tmp_path, "one"), tokenizer, kind, lora=lora)
+    two, answer = second.train(tmp_path / "two", tokenizer, kind, strategy="fsdp2", lora=lora)
+    assert answer == "done" and isinstance(two, type(one)), (two, answer)
+    for first, other in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
+        assert other["train/loss"] == pytest.approx(first["train/loss"], rel=1e-4, abs=1e-6)
+        assert other["train/gradient_norm"] == pytest.approx(first["train/gradient_norm"], rel=1e-3)
+    first, other = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert max(float((first[name] - other[name]).abs().max()) for name in first) < 2e-4
+    # What is left is a whole network again: it writes.
+    found, wanted = (module.predict(SumData(), split="test", limit=2) for module in (two, one))
+    assert [answer.response for answer in found] == [answer.response for answer in wanted]
+    assert found[0].logp == pytest.approx(wanted[0].logp, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_weights_stored_in_16_bits_train_in_32_on_two_devices(strategy, precision, second, tokenizer, tmp_path):
+    """All weights, and adapters on frozen ones, which stay as they are stored in the shards as well."""
+    for lora in (False, True):
+        folder = tmp_path / f"{lora}"
+        options = {"strategy": strategy, "half": True, "precision": precision, "lora": lora}
+        found, answer = second.train(folder, tokenizer, "causal", **options)
+        assert isinstance(found, RelationGenerator) and answer == "done", (found, answer)
+        assert all(value.dtype == torch.float32 for value in weights(folder).values())
+        for name, value in found.network.named_parameters():
+            assert value.dtype == (torch.float32 if value.requires_grad else torch.bfloat16), name
+        assert rows(folder)[-1]["train/loss"] < rows(folder)[0]["train/loss"]
+        one = train(tmp_path_of(tmp_path, f"one-{lora}"), tokenizer, "causal", **{**options, "strategy": "auto"})
+        assert one.network.device == found.network.device
+        for first, other in zip(rows(tmp_path / f"one-{lora}"), rows(folder), strict=True):
+            close = {"rel": 2e-5} if precision == "32-true" and not lora else {"rel": 0.05, "abs": 0.02}
+            assert other["train/loss"] == pytest.approx(first["train/loss"], **close)
 
 
 @pytest.mark.slow

@@ -22,6 +22,15 @@ def test_a_network_is_sharded_by_its_layers(kind, options, layers, tokenizer):
     assert [type(block).__name__ for block in blocks(network.model)] == (layers or ["LlamaDecoderLayer"] * 2)
 
 
+def test_a_language_model_is_sharded_as_layers_and_the_rest_with_its_head(tokenizer):
+    model = tiny("causal", tokenizer).build_language_model()
+    assert root(model) is model.causal
+    assert [type(block).__name__ for block in blocks(root(model))] == ["LlamaDecoderLayer"] * 2
+    model.value_head = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="LanguageModel is not"):
+        root(model)
+
+
 def test_what_cannot_be_sharded_is_refused(tokenizer):
     with pytest.raises(ValueError, match=r"trainer.strategy=ddp"):
         root(tiny("marked", tokenizer).build())

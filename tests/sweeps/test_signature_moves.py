@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import closure, definition, signature
+from sweeps import closure, definition, readings, signature
 from sweeps.modules import ROOT
 from sweeps.plan import Planner
 from sweeps.signature import Signer
@@ -26,7 +26,7 @@ MOVED = (
 
 @pytest.fixture(autouse=True)
 def memory_of_its_own(monkeypatch, tmp_path_factory):
-    monkeypatch.setattr(closure, "_CACHE", tmp_path_factory.getbasetemp() / "code.json")
+    monkeypatch.setattr(readings, "_CACHE", tmp_path_factory.getbasetemp() / "code.json")
     monkeypatch.setattr(closure, "_loaded", {})
 
 
@@ -157,6 +157,8 @@ def test_a_new_divergence_or_objective_names_no_run_anew(cells, root, file):
     assert names(cells, root) == before
 
 
+FITTING, CHECKPOINTS = "lightning_modules/fitting.py", "lightning_modules/checkpointing.py"
+
 SCORED = {
     "scoring_policies": "amft", "scoring_rag": "longrag", "scoring_relations": "re", "scoring_skills": "infifpo",
     "scoring_probes": "implicit_reward", "scoring_tabular": "implicit_reward", "scoring_values": "nothing",
@@ -174,19 +176,19 @@ def test_one_papers_scores_name_no_run_of_another_anew_and_no_weights(cells, roo
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "same"),
+    ("file", "before", "after", "same"),
     [
-        ("if step % self._log_every == 0", "if step % 7 == 0", True),
-        ("self._progress(trainer.global_step, self._total)", "self._progress(self._total, trainer.global_step)", True),
-        ("os.fsync(descriptor)", "os.fdatasync(descriptor)", True),
-        ("KEPT = 2", "KEPT = 3", True),
-        ("self._next += 1", "self._next += 2", False),
-        ("gradient_clip_val=gradient_clip", "gradient_clip_val=None", False),
+        (FITTING, "if step % self._log_every == 0", "if step % 7 == 0", True),
+        (FITTING, "self._progress(trainer.global_step, self._total)", "self._progress(self._total, 1)", True),
+        (CHECKPOINTS, "os.fsync(descriptor)", "os.fdatasync(descriptor)", True),
+        (CHECKPOINTS, "KEPT = 2", "KEPT = 3", True),
+        (FITTING, "self._next += 1", "self._next += 2", False),
+        (FITTING, "gradient_clip_val=gradient_clip", "gradient_clip_val=None", False),
     ],
 )
-def test_logging_progress_and_checkpoint_writing_name_no_training_anew(cells, root, before, after, same):
+def test_logging_progress_and_checkpoint_writing_name_no_training_anew(cells, root, file, before, after, same):
     whole = names(cells, root)
-    edit(root / "lightning_modules" / "fitting.py", before, after)
+    edit(root / file, before, after)
     found = differing(whole, names(cells, root))
     assert found == (set() if same else set(whole))
 
