@@ -297,6 +297,7 @@ def test_added_tokens_that_no_format_writes_stay_tokens():
 def test_a_slow_tokenizer_is_refused():
     class Slow:
         name_or_path, chat_template, all_special_tokens = "slow", None, []
+        eos_token_id = sep_token_id = None
 
     with pytest.raises(ValueError, match="no fast one"):
         ChatFormat(Slow(), wrapper=PLAIN)
