@@ -15,6 +15,7 @@ from sweeps.ledger import Ledger, digests
 from sweeps.signature import hash_of
 from sweeps.stages import write_atomically
 from sweeps.table import Claim, Published, RowRuns, Table, build_table
+from sweeps.variation import deterministic_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +92,7 @@ def receipt_of(selection: Selection) -> dict[str, Any]:
         "rows": rows,
         "missing": missing,
         "expected": expected,
+        "deterministic": deterministic_rows(selection),
         "older_code": sorted(
             selection.drifted[cell.signature].signature
             for cell in selection.cells
@@ -119,6 +121,7 @@ def table_of(written: Mapping[str, Any], outputs: Path) -> Table:
             {int(seed): frame(signature) for seed, signature in runs.items()},
             written["expected"][row],
             written["missing"][row],
+            row in written.get("deterministic", ()),
         )
         for row, runs in written["rows"].items()
     ]
