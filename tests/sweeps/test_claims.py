@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.scoring import SCORES
+from data.scoring import all_scores
 from sweeps.renderers import FORMATS, render
 from sweeps.renderers.wording import claim_text, column_of
 from sweeps.table import Claim, RowRuns, Table, build_table
+
+SCORES = all_scores()
 
 LABELS = ("Cause-Effect(e1,e2)", "Component-Whole(e2,e1)", "Message-Topic(e1,e2)", "Entity-Origin(e1,e2)")
 
