@@ -80,7 +80,7 @@ def test_a_chat_model_walks_in_turns_of_a_conversation(template, tmp_path):
     config = Pretrained(kind="causal", weights=str(tmp_path), architecture={"model_type": "llama"}, prompt_limit=2048,
                         optimiser=RATE)  # fmt: skip
     data = problems(WALKS, "navigation")
-    model = build_language_model(config, data, seed=0)
+    model = build_language_model(config, data, seed=0, trained=True)
     codec, items = model.codec, data.items("train", 4)
     ways = [data.turns(item) for item in items]
     turns = [[way[at].action for way in ways if at < len(way)] for at in range(max(map(len, ways)))]
