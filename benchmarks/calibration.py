@@ -1,6 +1,8 @@
 """Coverage of the intervals of sweeps.statistics on simulated experiments whose true scores are known.
 
     python -m benchmarks.calibration [--repeats 1000] [--seeds 3 5 10]
+    python -m benchmarks.calibration --rare [--repeats 1000] [--seeds 1 3 5]
+    python -m benchmarks.calibration --verdicts [--repeats 500] [--seeds 1 3 5] [--examples 30 60 100 200 400]
 
 Every experiment draws arms that classify the same examples under several seeds each. An answer is right where
 
@@ -15,13 +17,13 @@ normal tail areas, and the seeds are integrated over 100,000 draws.
 
 import argparse
 import functools
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from sweeps.crossed import FEW
 from sweeps.statistics import difference, estimate
 
 # SemEval-2010 Task 8, test set: 17 directed relations and Other (the 18th has a single example).
@@ -42,6 +44,7 @@ class World:
     arm_example: float  # and for one arm
     sizes: tuple[float, ...] = tuple(UNDIRECTED)  # the last class is the one that macro-F1 leaves out
     ability: float = 0.5  # how classes differ
+    slope: float = 0.0  # and how much harder a class is that is rarer by a standard deviation of the logarithms
 
     @functools.cached_property
     def priors(self) -> np.ndarray:
@@ -58,7 +61,10 @@ class World:
     def abilities(self) -> np.ndarray:
         deviations = (1.0, self.seed, self.seed_class, self.example, self.arm_example, self.ability)
         spread = sum(deviation**2 for deviation in deviations) ** 0.5
-        return spread * ndtri(self.accuracy) + self.ability * np.random.default_rng(18).standard_normal(len(self.sizes))
+        chance = np.random.default_rng(18).standard_normal(len(self.sizes))
+        rarity = np.log(self.priors) - np.log(self.priors).mean()
+        harder = self.slope * rarity / rarity.std() if self.slope else 0.0
+        return spread * ndtri(self.accuracy) + self.ability * chance + harder
 
 
 def contributions(gold: np.ndarray, answers: np.ndarray, classes: int) -> np.ndarray:
@@ -81,7 +87,11 @@ def macro_f1(sums: np.ndarray) -> np.ndarray:
     return (2 * right * present / np.maximum(given + wanted, 1)).sum(-1) / np.maximum(present.sum(-1), 1)
 
 
-SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"accuracy": accuracy, "macro_f1": macro_f1}
+# Name -> the score and the parts that it takes; a mean has two.
+SCORES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], slice]] = {
+    "accuracy": (accuracy, slice(-2, None)),
+    "macro_f1": (macro_f1, slice(None)),
+}
 
 WORLDS = {
     world.name: world
@@ -98,6 +108,14 @@ WORLDS = {
         World("17 classes, few examples", 300, 0.75, 0.10, 0.20, 1.0, arm_example=0.7, sizes=tuple(DIRECTED)),
     )
 }
+
+# Nine scored classes of which the rarest is a hundredth of the commonest, and the 17 of SemEval; rare ones are harder.
+STEEP = (*np.geomspace(1000, 10, 9).tolist(), 300.0)
+RARE = tuple(
+    World(f"{name}, N = {examples}", examples, 0.75, 0.05, 0.1, 1.0, 0.7, sizes=sizes, ability=0.3, slope=1.0)
+    for name, sizes in (("steep", STEEP), ("17 classes", tuple(DIRECTED)), ("9 classes", tuple(UNDIRECTED)))
+    for examples in (60, 300, 1000, 3000)
+)
 
 
 @dataclass(frozen=True)
@@ -159,32 +177,72 @@ def coverage(world: World, seeds: int, repeats: int, stream: int = 0) -> dict[st
     found = {score: np.empty((repeats, 4)) for score in SCORES}
     for repeat in range(repeats):
         drawn = draw(world, seeds, rng)
-        for score, value in SCORES.items():
+        for score, (value, parts) in SCORES.items():
             true, fixed = truth(world, score), truth(world, score, 0.0)
-            one = estimate(drawn.left, value)
-            against = difference(drawn.left, drawn.deterministic, value)
-            p = difference(drawn.left, drawn.right, value).p_value
+            left, right, single = (arm[..., parts] for arm in (drawn.left, drawn.right, drawn.deterministic))
+            one = estimate(left, value)
+            against = difference(left, single, value)
+            p = difference(left, right, value).p_value
             found[score][repeat] = (
                 one.low <= true <= one.high, against.low <= true - fixed <= against.high, p < 0.05, p < 0.01
             )
     return {score: Coverage(*rows.mean(axis=0).tolist()) for score, rows in found.items()}
 
 
+def rare_lines(seeds: Sequence[int], repeats: int) -> Iterator[str]:
+    """Coverage of macro-F1 where rare classes are harder, without and with the caution that a table prints."""
+    value, _ = SCORES["macro_f1"]
+    yield "| experiment | seeds | gold of the rarest class | bias / standard error | covers | with caution | without |"
+    yield "|---|---|---|---|---|---|---|"
+    for world in RARE:
+        for runs in seeds:
+            lucky = float(runs > 1)  # one run stands for a deterministic row
+            rng, true = np.random.default_rng([3, runs, *world.name.encode()]), truth(world, "macro_f1", lucky)
+            covered, rarest, errors = np.empty((3, repeats))
+            for repeat in range(repeats):
+                drawn = draw(world, runs, rng)
+                arm = drawn.left if runs > 1 else drawn.deterministic
+                sizes = arm[0, :, 2 * len(world.sizes) - 2 : -2].sum(axis=0)
+                found = estimate(arm, value)
+                covered[repeat], rarest[repeat] = found.low <= true <= found.high, sizes[sizes > 0].min()
+                errors[repeat] = (found.value - true) / max(found.standard_error, 1e-9)
+            told = [f"{covered[chosen].mean():.1%} of {chosen.sum()}" if chosen.any() else "none"
+                    for chosen in (rarest < FEW, rarest >= FEW)]
+            yield (f"| {world.name} | {runs} | {np.median(rarest):.0f} | {errors.mean():+.2f} | {covered.mean():.1%} | "
+                   f"{' | '.join(told)} |")
+
+
+def coverage_lines(seeds: Sequence[int], repeats: int) -> Iterator[str]:
+    """Coverage of the intervals in all worlds."""
+    yield "| experiment | seeds | score | covers score | covers difference from a fixed arm | rejects at 5% | at 1% |"
+    yield "|---|---|---|---|---|---|---|"
+    for world in WORLDS.values():
+        for runs in seeds:
+            for score, found in coverage(world, runs, repeats).items():
+                shares = (found.covered, found.paired, found.rejected, found.rejected_strictly)
+                yield f"| {world.name} | {runs} | {score} | {' | '.join(f'{share:.1%}' for share in shares)} |"
+    yield f"\n{repeats} experiments each: a share near 95% or 5% is known to {(0.0475 / repeats) ** 0.5:.1%}."
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=1000)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 5, 10])
+    parser.add_argument("--repeats", type=int, help="experiments each (1000; 500 with --verdicts)")
+    parser.add_argument("--seeds", type=int, nargs="+", help="numbers of seeds (3 5 10; else 1 3 5)")
+    parser.add_argument("--examples", type=int, nargs="+", default=[30, 60, 100, 200, 400], help="with --verdicts")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--verdicts", action="store_true", help="wrong verdicts of claims at their margin")
+    which.add_argument("--rare", action="store_true", help="macro-F1 where rare classes are harder")
     chosen = parser.parse_args()
-    print("| experiment | seeds | score | covers score | covers difference from a fixed arm | rejects at 5% | at 1% |")
-    print("|---|---|---|---|---|---|---|")
-    for world in WORLDS.values():
-        for seeds in chosen.seeds:
-            for score, found in coverage(world, seeds, chosen.repeats).items():
-                shares = (found.covered, found.paired, found.rejected, found.rejected_strictly)
-                print(f"| {world.name} | {seeds} | {score} | {' | '.join(f'{share:.1%}' for share in shares)} |")
-            sys.stdout.flush()
-    error = (0.0475 / chosen.repeats) ** 0.5
-    print(f"\n{chosen.repeats} experiments each: a share near 95% or 5% is known to {error:.1%}.")
+    if chosen.verdicts:
+        from benchmarks.verdicts import lines
+
+        table = lines(chosen.seeds or [1, 3, 5], chosen.examples, chosen.repeats or 500)
+    elif chosen.rare:
+        table = rare_lines(chosen.seeds or [1, 3, 5], chosen.repeats or 1000)
+    else:
+        table = coverage_lines(chosen.seeds or [3, 5, 10], chosen.repeats or 1000)
+    for line in table:
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ class Score(NamedTuple):
         percent: show 100 times the value.
         higher_is_better: direction of improvement.
         applies: whether the score means anything for a frame.
+        classes: for a mean over classes, its contributions (N, D) -> gold examples of each class.
     """
 
     name: str
@@ -32,6 +33,12 @@ class Score(NamedTuple):
     percent: bool = True
     higher_is_better: bool = True
     applies: Callable[[pd.DataFrame], bool] = lambda frame: True
+    classes: Callable[[np.ndarray], np.ndarray] | None = None
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Range of one example's value where the score is the mean of its examples' shares; None: no known range."""
+        return (0.0, 1.0) if self.percent and self.value is share_of_sums else None
 
     def of(self, frame: pd.DataFrame) -> float:
         """The score of a frame, as a fraction; ``ValueError`` for an empty one."""

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data.records.preferences import PreferenceRow, RecordedScore
-from data.records.texts import PreferencePair
+from data.records.texts import Conversation, PreferencePair
 from data.rows import BadRowError, alike, anything, columns, maybe, number, shown
 
 TURN = "{role}: {content}\n"
@@ -47,8 +47,9 @@ def preference_row(row: dict[str, Any], identifier: str, *, turn: str = TURN) ->
     Args:
         row: columns by name; a missing one may be ``None``.
         identifier: of the pair.
-        turn: how a message is set in a prompt of several: text with {role} and {content}. A single message of the user
-            is the prompt as it is; what a model wants around it is ``model.prompt_wrapper``.
+        turn: how a message is set in a prompt of several, for models that have no turns for them: text with {role} and
+            {content}. A single message of the user is the prompt as it is; what a model wants around it is
+            ``model.prompt_wrapper``.
 
     Raises:
         BadRowError: what is wrong.
@@ -90,7 +91,10 @@ def _texts(row: Mapping[str, Any], turn: str) -> tuple[str, str, str]:
 
 
 def _prompt(prompt: Any, head: list[tuple[str, str]], turn: str) -> str:
-    """The prompt of a row whose responses are conversations that begin with the messages of ``head``."""
+    """The prompt of a row whose responses are conversations that begin with the messages of ``head``.
+
+    Of several messages it is a ``Conversation``.
+    """
     if isinstance(prompt, str):
         if not head:
             return prompt
@@ -106,7 +110,8 @@ def _prompt(prompt: Any, head: list[tuple[str, str]], turn: str) -> str:
     if len(head) == 1 and head[0][0] == "user":
         return head[0][1]
     opener = turn.partition("{content}")[0].replace("{role}", "assistant")
-    return "".join(turn.replace("{role}", role).replace("{content}", content) for role, content in head) + opener
+    text = "".join(turn.replace("{role}", role).replace("{content}", content) for role, content in head) + opener
+    return Conversation(text, head)
 
 
 def _messages(value: Any, name: str) -> list[tuple[str, str]]:

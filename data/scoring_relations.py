@@ -67,7 +67,10 @@ def _macro_f1() -> Score:
         present = by_relation[..., 2] > 0
         return ratio((_f1(by_relation) * present).sum(axis=-1), present.sum(axis=-1))
 
-    return Score("macro_f1", contributions, value, applies=_semeval)
+    def classes(contributions: np.ndarray) -> np.ndarray:
+        return contributions[:, 2::3].sum(axis=0)
+
+    return Score("macro_f1", contributions, value, applies=_semeval, classes=classes)
 
 
 def _require_labels(found: np.ndarray, labels: Sequence[str], column: str) -> None:

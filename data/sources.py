@@ -187,7 +187,7 @@ def hub_commit(hub: str, revision: str | None = None, *, ask: bool = False) -> s
     if commit is None:
         raise DataNotFoundError(
             f"hub data {hub!r} ({revision or 'main'}) were never loaded on this machine, so their commit is not known: "
-            "run where there is a network, or set the revision to a commit"
+            "run where the hub can be reached (with access, where it asks for that), or set the revision to a commit"
         )
     return commit
 

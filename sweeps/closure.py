@@ -9,16 +9,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import json
-import os
 import sys
-import tempfile
 import types
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sweeps import spelling
+from sweeps import readings, spelling
 from sweeps.modules import ROOT, Modules, Place
 from sweeps.spelling import Source
 
@@ -28,9 +25,6 @@ SCORES = "scores"
 _PLAIN = (str, bytes, int, float, complex, Path)
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 _LOOKED_AT, _OF_EACH = 5000, 50
-
-_CACHE = Path("~/.cache/papergrid/code.json")
-_KEPT = 1000
 
 _loaded: dict[str, bytes] = {}
 """Content of own files as this process runs them, by path; see ``hold``."""
@@ -207,14 +201,14 @@ class Closures:
         if not place.file.endswith(".py"):  # compiled: its bytes are all that it says
             says = hashlib.sha256(content).hexdigest()
             return Source(says, [], [], [], {}, [], [], [], [], {}, {})
-        key = hashlib.sha256(b"\0".join([_version(), name.encode(), bool(place.folders).__repr__().encode(), content]))
-        known = _cache().get(key.hexdigest())
+        key = readings.key(name, content, package=bool(place.folders))
+        known = readings.known(key)
         if known is not None:
             source = Source(**known)
             if all(self._answer(question) == answer for question, answer in source.asked.items()):
                 return source
         source = spelling.read(content, name, package=bool(place.folders), modules=self.modules)
-        _keep(key.hexdigest(), source._asdict())
+        readings.keep(key, source._asdict())
         return source
 
     def _content(self, file: str) -> bytes:
@@ -274,53 +268,3 @@ def _held(thing: Any) -> list[Any]:
 
 def _hash(parts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-# What files say, kept on disk by their content: reading a file takes milliseconds, and a plan needs hundreds.
-
-_memory: dict[str, Any] | None = None
-_fresh: dict[str, Any] = {}
-_own_version: list[bytes] = []
-
-
-def _version() -> bytes:
-    """Of how files are read: another way of reading must not take over what this one found."""
-    if not _own_version:
-        folder, names = Path(spelling.__file__).parent, ("spelling", "imports", "syntax", "modules")
-        files = [folder / f"{name}.py" for name in names]
-        _own_version.append(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files))
-    return _own_version[0]
-
-
-def _cache() -> dict[str, Any]:
-    global _memory
-    if _memory is None:
-        try:
-            _memory = dict(json.loads(_CACHE.expanduser().read_bytes()))
-        except (OSError, ValueError):
-            _memory = {}
-    return _memory
-
-
-def _keep(key: str, entry: dict[str, Any]) -> None:
-    _cache()[key] = _fresh[key] = entry
-
-
-def keep_read() -> None:
-    """Writes what was read since the last call for other processes to find; a lost race costs one more reading."""
-    if not _fresh:
-        return
-    path = _CACHE.expanduser()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            known = dict(json.loads(path.read_bytes()))
-        except (OSError, ValueError):
-            known = {}
-        kept = dict(list({**known, **_fresh}.items())[-_KEPT:])
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as stream:
-            json.dump(kept, stream, separators=(",", ":"))
-        os.replace(stream.name, path)
-    except OSError:
-        return
-    _fresh.clear()

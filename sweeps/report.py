@@ -15,6 +15,7 @@ from sweeps.overridden import command
 from sweeps.signature import Signer, hash_of
 from sweeps.stages import write_atomically
 from sweeps.table import Claim, Published, RowRuns, Table, build_table
+from sweeps.variation import deterministic_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +96,7 @@ def receipt_of(selection: Selection) -> dict[str, Any]:
         "missing": missing,
         "expected": expected,
         "scored_by": _own_scores(selection),
+        "deterministic": deterministic_rows(selection),
         "older_code": sorted(
             selection.drifted[cell.signature].signature
             for cell in selection.cells
@@ -138,6 +140,7 @@ def table_of(written: Mapping[str, Any], outputs: Path) -> Table:
             {int(seed): frame(signature) for seed, signature in runs.items()},
             written["expected"][row],
             written["missing"][row],
+            row in written.get("deterministic", ()),
         )
         for row, runs in written["rows"].items()
     ]

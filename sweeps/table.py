@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from sweeps import statistics
-from sweeps.claims import Arm, Claim, ClaimResult, answer_claims
-from sweeps.crossed import Estimate
+from sweeps.claims import Arm, Claim, ClaimResult, answer_claims, few_of_a_class
+from sweeps.crossed import FEW, Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 class Score(Protocol):
     """What a table needs of a score (data.scoring.Score has it).
 
-    `contributions` maps an examples frame to (N, D), `value` maps summed contributions (..., D) to scores (...).
+    `contributions` maps an examples frame to (N, D), `value` maps summed contributions (..., D) to scores (...). A mean
+    of values with a known range may give it (`bounds`), a mean over classes the examples of each (`classes`): without
+    them its verdicts are the more careful ones.
     """
 
     @property
@@ -58,12 +60,21 @@ class Published:
 
 @dataclass(frozen=True)
 class RowRuns:
-    """The finished runs of one row. One expected seed means a deterministic row."""
+    """The finished runs of one row.
+
+    Attributes:
+        runs: seed -> examples frame.
+        expected_seeds: of all runs that the row is to have.
+        missing: one line for every run that is not there.
+        deterministic: no seed changes the row: one run is all there is. A row with one seed is not deterministic for
+            that, what it was trained with may have been luck.
+    """
 
     name: str
-    runs: Mapping[int, pd.DataFrame]  # seed -> examples frame
+    runs: Mapping[int, pd.DataFrame]
     expected_seeds: Sequence[int]
-    missing: Sequence[str] = ()  # one line for every run that is not there
+    missing: Sequence[str] = ()
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,7 @@ class Cell:
     expected_seeds: int
     difference: float | None  # ours - published, where the two are comparable
     missing: str  # why `ours` is None, or ""
+    caution: str = ""  # why its interval is to be trusted less than its level says
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,7 @@ def build_table(
         columns: names of scores, the main one first.
         rows: their runs, in table order; incomplete rows are shown as such.
         published: at most one per row and column; those of rows that are not in the table are left out.
-        claims: answered together, Holm-corrected over those that have results.
+        claims: answered together, Holm-corrected over all of them.
         scores: name -> Score.
         command: what a reader types to make what is missing.
         notes: lines shown under the table.
@@ -202,7 +214,16 @@ def _scored(frames: Mapping[int, pd.DataFrame], score: Score) -> bool:
 def _arm(row: RowRuns, frames: Mapping[int, pd.DataFrame], score: Score) -> Arm:
     stacked = np.stack([np.asarray(score.contributions(frame), dtype=np.float64) for frame in frames.values()])
     ids = tuple(str(identifier) for identifier in next(iter(frames.values()))["example_id"])
-    return Arm(tuple(frames), ids, stacked, len(row.expected_seeds) == 1)
+    classes = getattr(score, "classes", None)
+    sizes = np.asarray(classes(stacked[0])) if classes else np.zeros(0)
+    bounds = getattr(score, "bounds", None)
+    factor = 100.0 if score.percent else 1.0
+    return Arm(
+        tuple(frames), ids, stacked, row.deterministic and len(row.expected_seeds) == 1,
+        missing=tuple(seed for seed in row.expected_seeds if seed not in row.runs),
+        limits=(factor * bounds[0], factor * bounds[1]) if bounds else None,
+        rarest=int(sizes[sizes > 0].min()) if (sizes > 0).any() else None,
+    )
 
 
 def _cell(
@@ -210,12 +231,14 @@ def _cell(
     printed: Published | None, level: float,
 ) -> Cell:
     arm = arms.get((row.name, column.name))
-    ours = statistics.estimate(arm.contributions, values[column.name], level) if arm else None
+    ours = statistics.estimate(arm.contributions, values[column.name], level, limits=arm.limits) if arm else None
     gap = None
     if ours and printed and printed.comparable and printed.value is not None:
         gap = ours.value - printed.value
     lacking = "" if ours else "no value in its runs" if row.runs else "no finished run"
-    return Cell(row.name, column.name, printed, ours, len(row.runs), len(row.expected_seeds), gap, lacking)
+    rare = arm is not None and arm.rarest is not None and arm.rarest < FEW
+    caution = few_of_a_class(column.name, arm.rarest) if arm and arm.rarest is not None and rare else ""
+    return Cell(row.name, column.name, printed, ours, len(row.runs), len(row.expected_seeds), gap, lacking, caution)
 
 
 def _missing(row: RowRuns) -> list[str]:

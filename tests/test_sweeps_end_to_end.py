@@ -62,6 +62,13 @@ def test_every_cell_is_done_and_the_table_shows_every_row(finished):
     }
 
 
+def test_a_table_knows_which_of_its_rows_no_seed_changes(finished):
+    outputs, _ = finished
+    written = json.loads((outputs / "sweeps" / "re-main-smoke" / "receipt.json").read_text())
+    trained = {"Encoder with a linear head", "Fine-tuned, simple", "Fine-tuned, retrieval-augmented"}
+    assert set(written["deterministic"]) == set(written["rows"]) - trained
+
+
 def test_run_folder_holds_its_whole_record(finished):
     outputs, _ = finished
     for folder in (outputs / "runs").iterdir():

@@ -1,6 +1,28 @@
 """Records of language modelling: demonstrations, preferences, and what a model wrote."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+
+class Conversation(str):
+    """A prompt of several messages: a text like any other, and the messages for models that have turns for them.
+
+    Attributes:
+        messages: (role, content), as the data give them.
+    """
+
+    messages: tuple[tuple[str, str], ...]
+
+    def __new__(cls, text: str, messages: Sequence[tuple[str, str]]) -> Conversation:
+        """A text and what it was made of."""
+        made = super().__new__(cls, text)
+        made.messages = tuple(messages)
+        return made
+
+    def __getnewargs__(self) -> Any:
+        return str(self), self.messages
 
 
 class Demonstration(NamedTuple):

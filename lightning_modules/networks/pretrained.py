@@ -18,7 +18,8 @@ from lightning_modules.base import Optimiser
 from lightning_modules.networks.answerer import Answerer
 from lightning_modules.networks.architecture import configuration
 from lightning_modules.networks.causal import CausalAnswerer
-from lightning_modules.networks.chat_format import ChatFormat, check_wrapper
+from lightning_modules.networks.chat_format import ChatFormat
+from lightning_modules.networks.chat_turns import check_wrapper
 from lightning_modules.networks.gguf_weights import loadable
 from lightning_modules.networks.hub_agreement import check_agreement, check_answers
 from lightning_modules.networks.hub_causal import HubCausal
@@ -159,10 +160,11 @@ class Pretrained:
         source = self.tokenizer or {"weights": self.weights, "revision": self.revision}
         beside = loadable(locate_weights(str(source["weights"]), source.get("revision")))
         tokenizer = AutoTokenizer.from_pretrained(beside)
-        model = self._network(folder)
-        if len(tokenizer) > model.config.vocab_size:
+        config = configuration(self.architecture, folder)
+        # What is wrong with the texts is said before gigabytes of weights are made.
+        if len(tokenizer) > config.vocab_size:
             raise ValueError(
-                f"the tokenizer has {len(tokenizer)} tokens, the model {model.config.vocab_size}: take the model's own"
+                f"the tokenizer has {len(tokenizer)} tokens, the model {config.vocab_size}: take the model's own"
             )
         form = ChatFormat(
             tokenizer,
@@ -170,9 +172,10 @@ class Pretrained:
             system=self.system,
             answer_prefix=self.answer_prefix,
             prompt_limit=self.prompt_limit,
-            stops=_stops(model, tokenizer, loaded=folder is not None),
+            stops=_stops(config, tokenizer, folder),
             encoder=self.kind == "seq2seq",
         )
+        model = self._network(folder)
         if self.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if self.lora:
@@ -252,10 +255,14 @@ class Pretrained:
             )
 
 
-def _stops(model: Any, tokenizer: Any, *, loaded: bool) -> list[int]:
+def _stops(config: Any, tokenizer: Any, folder: Path | None) -> list[int]:
     """Ids at which a model's makers end what it generates; random weights have no makers, but may lack an end token."""
-    if not loaded and (tokenizer.eos_token_id is not None or tokenizer.sep_token_id is not None):
+    from transformers import GenerationConfig
+
+    if folder is None and (tokenizer.eos_token_id is not None or tokenizer.sep_token_id is not None):
         return []
-    named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    named = model.config.eos_token_id if named is None else named
+    named = None
+    if folder is not None and (folder / "generation_config.json").is_file():
+        named = GenerationConfig.from_pretrained(folder).eos_token_id
+    named = config.eos_token_id if named is None else named
     return list(named) if isinstance(named, list | tuple) else [] if named is None else [named]

@@ -9,6 +9,7 @@ from sweeps.table import Table
 CELLS = (
     "row", "column", "percent", "ours", "low", "high", "level", "standard_error", "degrees_of_freedom", "seeds",
     "expected_seeds", "examples", "paper", "comparable", "difference", "source", "confidence", "note", "missing",
+    "caution",
 )
 CLAIMS = (
     "claim", "text", "kind", "left", "right", "column", "margin", "published", "verdict", "difference", "low", "high",
@@ -29,7 +30,7 @@ def cells(table: Table) -> str:
             printed = (paper.value, paper.comparable, cell.difference) if paper else ("", "", "")
             origin = (paper.source, paper.confidence, paper.note) if paper else ("", "", "")
             lines.append((cell.row, cell.column, column.percent, *found, cell.seeds, cell.expected_seeds,
-                          ours.examples if ours else "", *printed, *origin, cell.missing))
+                          ours.examples if ours else "", *printed, *origin, cell.missing, cell.caution))
     return _text(CELLS, lines)
 
 
@@ -39,7 +40,8 @@ def claims(table: Table) -> str:
     for result in table.claims:
         claim, found = result.claim, result.difference
         numbers = (
-            (found.value, found.low, found.high, found.level, found.standard_error, found.p_value)
+            (found.value, found.low, found.high, found.level, found.standard_error,
+             found.p_value if result.p_adjusted is not None else None)
             if found else ("",) * 6
         )
         lines.append((

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from sweeps.claims import ClaimResult
+from sweeps.claims import EXAMPLES, RUNS, ClaimResult
 from sweeps.crossed import Estimate
 from sweeps.table import Cell, Column, Published, Table
 
@@ -114,11 +114,12 @@ def claim_text(result: ClaimResult, column: Column) -> ClaimText:
         comparison=f"{claim.left} {sign} {right}{within} ({claim.column})",
         difference="", p="", detectable="", plan="", note=result.note,
     )
-    if found is None or result.p_adjusted is None or result.smallest_detectable is None:
-        return said
+    if found is None:
+        return replace(said, plan=result.needs)
     return replace(
-        said, difference=f"{signed(found.value, column)} {interval(found, column)}", p=p_value(result.p_adjusted),
-        detectable=number(result.smallest_detectable, column), plan=_plan(result),
+        said, difference=f"{signed(found.value, column)} {interval(found, column)}", plan=_plan(result),
+        p="" if result.p_adjusted is None else p_value(result.p_adjusted),
+        detectable="" if result.smallest_detectable is None else number(result.smallest_detectable, column),
     )
 
 
@@ -140,14 +141,21 @@ def legend(table: Table) -> str:
             f" Claims are decided at {1 - table.level:.2g} after Holm's correction over all of them; could have seen: "
             "the true difference that this design finds with probability 0.8 at the first step of that correction."
         )
-    return text
+    waiting = sum(result.needs == RUNS for result in table.claims)
+    if waiting:
+        text += (
+            f" Provisional: {waiting} of {len(table.claims)} claims wait for missing runs and are open until these are "
+            "there; what is decided stands."
+        )
+    cautions = dict.fromkeys(cell.caution for row in table.cells for cell in row if cell.caution)
+    return " ".join([text, *(f"Caution: {caution}." for caution in cautions)])
 
 
 def _plan(result: ClaimResult) -> str:
-    if result.verdict != "undecided" or result.difference is None:
-        return ""
+    if result.needs or result.verdict != "undecided" or result.difference is None:
+        return result.needs
     if result.more_seeds is None:
-        return "one seed cannot say" if result.difference.seeds == 1 else "more seeds cannot decide it: more examples"
+        return EXAMPLES if result.difference.seeds == 1 else f"more seeds cannot decide it: {EXAMPLES}"
     return f"{result.more_seeds} more seed{'s' if result.more_seeds > 1 else ''}"
 
 

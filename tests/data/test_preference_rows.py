@@ -1,5 +1,7 @@
 """Rows of preference files: every format gives the same pair, every fault is named, scores tell their tokens."""
 
+import pickle
+
 import pytest
 
 from data.preference_rows import BadRowError, preference_row
@@ -36,6 +38,17 @@ def test_every_format_gives_the_same_pair(row):
 def test_a_text_without_a_prompt_is_cut_where_the_responses_part_but_never_inside_a_word():
     row = {"chosen": "Human: hi\n\nAssistant: blue sky", "rejected": "Human: hi\n\nAssistant: black sky"}
     assert preference_row(row, "r").pair == PreferencePair("r", "Human: hi\n\nAssistant: ", "blue sky", "black sky")
+
+
+def test_a_prompt_of_several_messages_keeps_them_for_models_that_have_turns():
+    head = [said("user", "a"), said("assistant", "b"), said("user", "c")]
+    row = {"chosen": [*head, said("assistant", "d")], "rejected": [*head, said("assistant", "e")]}
+    prompt = preference_row(row, "r").pair.prompt
+    assert prompt.messages == (("user", "a"), ("assistant", "b"), ("user", "c"))
+    again = pickle.loads(pickle.dumps(prompt))
+    assert again == prompt == "user: a\nassistant: b\nuser: c\nassistant: " and again.messages == prompt.messages
+    one = preference_row({"chosen": [head[0], head[1]], "rejected": [head[0], said("assistant", "e")]}, "r")
+    assert type(one.pair.prompt) is str
 
 
 def test_a_prompt_of_several_messages_is_set_turn_by_turn_and_ends_where_the_reply_begins():

@@ -62,7 +62,7 @@ METHODS = {
     "sft": (Sft, {"loss": sft_loss, "packing": 64}, SumData),
     "sft_kl": (SftKl, {}, SumData),
     "neftune": (Neftune, {}, SumData),
-    "f_sft": (FSft, {"value": "learned"}, SumData),
+    "f_sft": (FSft, {"value": "learned", "divergence": "jensen_shannon"}, SumData),
     "dpo": (Dpo, {"loss": partial(dpo_loss, beta=0.1)}, lambda: SumData(pairs=True)),
     "grpo": (mixing(Mixer), None, problems),
     "ppo": (mixing(Mixer, partial(Ppo, critic_warmup=0)), None, problems),

@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-from sweeps import closure
+from sweeps import closure, readings
 from sweeps.closure import Closures
 from sweeps.errors import UserError
 from sweeps.modules import ROOT
@@ -16,9 +16,9 @@ from sweeps.modules import ROOT
 
 @pytest.fixture(autouse=True)
 def memory_of_its_own(monkeypatch, tmp_path):
-    monkeypatch.setattr(closure, "_CACHE", tmp_path / "cache" / "code.json")
-    monkeypatch.setattr(closure, "_memory", None)
-    monkeypatch.setattr(closure, "_fresh", {})
+    monkeypatch.setattr(readings, "_CACHE", tmp_path / "cache" / "code.json")
+    monkeypatch.setattr(readings, "_memory", None)
+    monkeypatch.setattr(readings, "_fresh", {})
 
 
 @pytest.fixture
@@ -264,8 +264,8 @@ def test_what_was_read_is_kept_by_content_and_questioned_again(tmp_path):
     (root / "own" / "__init__.py").touch()
     (root / "own" / "a.py").write_text("from own.b import x\ny = x\n")
     without = Closures(root).digest(["own.a"])
-    closure.keep_read()
-    assert json.loads(closure._CACHE.read_text())
+    readings.write()
+    assert json.loads(readings._CACHE.read_text())
     assert Closures(root).digest(["own.a"]) == without
     (root / "own" / "b.py").write_text("x = 1\n")  # what own.a says is another thing now, though its file is the same
     assert Closures(root).digest(["own.a"]) != without and "own.b" in Closures(root).of(["own.a"])

@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from sweeps import closure, signature
+from sweeps import closure, readings, signature
 from sweeps.closure import Closures
 from sweeps.errors import UserError
 from sweeps.modules import ROOT
@@ -13,7 +13,7 @@ SMOKE = ("scale=smoke", "experiment=re_smoke")
 
 @pytest.fixture(autouse=True)
 def memory_of_its_own(monkeypatch, tmp_path_factory):
-    monkeypatch.setattr(closure, "_CACHE", tmp_path_factory.getbasetemp() / "code.json")
+    monkeypatch.setattr(readings, "_CACHE", tmp_path_factory.getbasetemp() / "code.json")
     monkeypatch.setattr(closure, "_loaded", {})
 
 
@@ -136,6 +136,7 @@ def test_code_counts_wherever_a_config_names_it_and_by_its_last_name(own, place)
 
 def test_what_is_not_own_counts_by_its_whole_name():
     names = ("torch.nn.GELU", "torch.optim.GELU", "person.nowhere.GELU")
+    assert len({signature.science_signature({"m": {"_target_": name}}) for name in names}) == 3
     assert len({named({"_target_": name}) for name in names}) == 3
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import closure, definition, signature
+from sweeps import closure, definition, readings, signature
 from sweeps.modules import ROOT
 from sweeps.plan import Planner
 from sweeps.signature import Signer
@@ -26,7 +26,7 @@ MOVED = (
 
 @pytest.fixture(autouse=True)
 def memory_of_its_own(monkeypatch, tmp_path_factory):
-    monkeypatch.setattr(closure, "_CACHE", tmp_path_factory.getbasetemp() / "code.json")
+    monkeypatch.setattr(readings, "_CACHE", tmp_path_factory.getbasetemp() / "code.json")
     monkeypatch.setattr(closure, "_loaded", {})
 
 

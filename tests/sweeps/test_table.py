@@ -67,11 +67,14 @@ def test_order_of_examples_and_seeds_does_not_matter():
     assert again == before
 
 
-def test_claims_are_holm_corrected_over_those_with_results():
-    results = [result for result in example_table().claims if result.difference]
-    assert len(results) == 5
-    assert [result.p_adjusted for result in results] == holm([result.difference.p_value for result in results])
-    for result in results:
+def test_claims_are_holm_corrected_over_all_of_them():
+    results = example_table().claims
+    tested = [result for result in results if result.p_adjusted is not None]
+    assert (len(results), len(tested)) == (6, 4)
+    # Claims that wait for runs count as claims with a p-value of 1.
+    adjusted = holm([result.difference.p_value if result in tested else 1.0 for result in results])
+    assert [result.p_adjusted for result in tested] == [adjusted[results.index(result)] for result in tested]
+    for result in tested:
         decided = result.p_adjusted < 0.05
         assert (result.verdict != "undecided") == decided
         assert decided or result.more_seeds is None or result.more_seeds > 0
@@ -99,7 +102,7 @@ def test_unfinished_rows_are_paired_on_common_seeds():
     score = SCORES["accuracy"]
     parts = [np.stack([score.contributions(runs[seed]) for seed in range(3)]) for runs in (left, right)]
     assert result.difference.value == pytest.approx(100 * difference(*parts, score.value).value)
-    assert "3 seeds that both rows have" in result.note
+    assert "3 seeds that both rows have" in result.note and "waits for seeds 3, 4" in result.note
 
 
 def test_one_finished_seed_is_not_taken_for_a_deterministic_row():
@@ -108,8 +111,12 @@ def test_one_finished_seed_is_not_taken_for_a_deterministic_row():
     one = {1: frame(1, 3, 600)}
     partial = build([RowRuns("a", seeds, (0, 1, 2)), RowRuns("b", one, (0, 1, 2))], [claim]).claims[0]
     assert partial.difference.seeds == 1 and "one seed only" in partial.note
-    deterministic = build([RowRuns("a", seeds, (0, 1, 2)), RowRuns("b", one, (1,))], [claim]).claims[0]
-    assert deterministic.difference.seeds == 3 and deterministic.note == ""
+    deterministic = RowRuns("b", one, (1,), deterministic=True)
+    told = build([RowRuns("a", seeds, (0, 1, 2)), deterministic], [claim]).claims[0]
+    assert told.difference.seeds == 3 and told.note == ""
+    # One seed is all that was asked for, which does not make the row deterministic.
+    single = build([RowRuns("a", seeds, (0, 1, 2)), RowRuns("b", one, (1,))], [claim]).claims[0]
+    assert single.verdict == "undecided" and "one seed only" in single.note
     nothing = build([RowRuns("a", {0: seeds[0]}, (0, 1)), RowRuns("b", one, (0, 1))], [claim]).claims[0]
     assert nothing.difference is None and "no finished seed in common" in nothing.note
 

@@ -5,6 +5,7 @@ import copy
 import pytest
 from tokenizers import AddedToken
 
+from data.records.texts import Conversation
 from lightning_modules.networks.chat_format import ChatFormat
 from tests.lightning_modules.chat_tokenizers import (
     ADDED,
@@ -149,7 +150,7 @@ def test_a_system_message_of_our_own_takes_the_place_of_the_templates(template):
 @pytest.mark.parametrize(
     ("template", "options", "said"),
     [
-        ("gemma", {"system": "Be kind."}, r"refuses model\.system \(System role not supported\)"),
+        ("gemma", {"system": "Be kind."}, r"refuses a system message \(System role not supported\)"),
         ("deepseek", {"system": "Be kind."}, r"drops model\.system"),
         (None, {}, r"prompt_wrapper is null.*has none"),
         ("chatml", {"wrapper": PLAIN, "system": "Be kind."}, r"model\.system goes with a chat template"),
@@ -181,6 +182,44 @@ def test_a_wrapper_may_end_its_turns():
     assert tokenizer.decode([index for (ids,) in spelt for index in ids]) == wanted
     assert form.read_back(form.response_ids(["a"])[0]) == form.response_ids(["a"])[0]
     assert form.read_back(form.response_ids(["a"])[0][:-1]) == form.response_ids(["a"])[0], "cut off, so it is closed"
+
+
+TALK = [("user", "What is it?"), ("assistant", "a lamp</s>"), ("user", "{prompt} and?")]
+
+
+def test_the_messages_of_a_conversation_are_turns(both):
+    tokenizer, form, template = both
+    prompt = Conversation("user: What is it? and so on", TALK)
+    wanted = [{"role": role, "content": text.replace("</s>", "xy")} for role, text in TALK]
+    found, whole = form.prompt_ids([prompt])[0], library(tokenizer, *wanted, prompt=True)
+    text, spelt = ("".join(tokenizer.decode(ids).split()) for ids in (found, whole))
+    if template != "bare" and tokenizer.unk_token_id not in found:
+        assert text.replace("a lamp</s>".replace(" ", ""), "alampxy") == spelt
+    assert found.count(form.end) == whole.count(form.end) or template == "bare"
+    assert form.count_tokens(prompt) == len(found)
+
+
+def test_a_conversations_own_system_message_goes_before_ours_and_is_refused_where_there_is_none():
+    talk = [("system", "Be brief."), *TALK]
+    form = ChatFormat(gpt2(chat_template=TEMPLATES["chatml"]), system="Be kind.")
+    decoded = [
+        form.tokenizer.decode(ids) for ids in form.prompt_ids([Conversation("x", talk), Conversation("x", TALK)])
+    ]
+    assert "Be brief." in decoded[0] and "Be kind." not in decoded[0] and "Be kind." in decoded[1]
+    with pytest.raises(ValueError, match="System role not supported"):
+        ChatFormat(gpt2(chat_template=TEMPLATES["gemma"])).prompt_ids([Conversation("x", talk)])
+
+
+def test_where_there_are_no_turns_a_conversation_is_its_text():
+    tokenizer = gpt2()
+    plain, wrapped = ChatFormat(tokenizer, wrapper=PLAIN), ChatFormat(tokenizer, wrapper="Q: {prompt} A:")
+    prompt = Conversation("user: What?", TALK)
+    assert plain.prompt_ids([prompt]) == plain.prompt_ids(["user: What?"])
+    wanted = "Q: What is it? A:a lamp</s></s>Q: {prompt} and? A:"
+    assert tokenizer.decode(wrapped.prompt_ids([prompt])[0]) == wanted
+    assert wrapped.prompt_ids([prompt])[0].count(tokenizer.eos_token_id) == 1
+    odd = Conversation("system: no", [("system", "no"), ("user", "x")])
+    assert wrapped.prompt_ids([odd]) == wrapped.prompt_ids(["system: no"])
 
 
 def test_without_turns_what_follows_goes_on_where_the_response_was():
@@ -258,6 +297,7 @@ def test_added_tokens_that_no_format_writes_stay_tokens():
 def test_a_slow_tokenizer_is_refused():
     class Slow:
         name_or_path, chat_template, all_special_tokens = "slow", None, []
+        eos_token_id = sep_token_id = None
 
     with pytest.raises(ValueError, match="no fast one"):
         ChatFormat(Slow(), wrapper=PLAIN)

@@ -67,12 +67,12 @@ def compare(model, library, questions):
     found = sampler.sample(policy, prompts, copies=1, generator=torch.Generator().manual_seed(0))
     texts = [text for _, text in wanted]
     assert policy.codec.texts(found.rows()) == texts
-    assert model.build().eval().generate(questions, max_tokens=WRITTEN) == texts
     return found, texts
 
 
 def test_greedy_answers_are_the_librarys(model, library):
     found, texts = compare(model, library, QUESTIONS[:3])
+    assert model.build().eval().generate(QUESTIONS[:3], max_tokens=WRITTEN) == texts
     assert found.finished.any(), "an answer that ends by itself"
     assert "Paris" in texts[0] and not any("user" in text or "<|im" in text for text in texts)
 
