@@ -82,7 +82,7 @@ class CausalAnswerer(TransformerAnswerer):
         if width == 1:
             return AnswerScores(first, lengths)
         cache = read.past_key_values
-        cache.batch_repeat_interleave(count)
+        cache.reorder_cache(torch.arange(len(ids), device=self.device).repeat_interleave(count))
         rest = labels.repeat(len(ids), 1)
         known = rest[:, :-1] != IGNORED
         repeated = mask.repeat_interleave(count, dim=0)

@@ -130,8 +130,8 @@ class HubDecoding:
         )
         self.logits = network.lm_head(output.last_hidden_state[:, -1])
         self._cache = output.past_key_values
-        if copies > 1:
-            self._cache.batch_repeat_interleave(copies)
+        if copies > 1:  # by rows: states that run through a sequence (linear attention) can be chosen, not repeated
+            self._cache.reorder_cache(torch.arange(len(ids), device=device).repeat_interleave(copies))
         self._mask = self._mask.repeat_interleave(copies, dim=0)
         self._position = self._mask.sum(-1, keepdim=True)
 
@@ -152,6 +152,6 @@ class HubDecoding:
     @torch.no_grad()
     def keep(self, rows: Tensor) -> None:
         """See ``Decoding.keep``."""
-        self._cache.batch_select_indices(rows)
+        self._cache.reorder_cache(rows)
         self._mask = self._mask[rows]
         self._position = self._position[rows]

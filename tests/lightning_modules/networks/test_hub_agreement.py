@@ -205,6 +205,30 @@ def test_a_model_that_makes_no_masks_of_pairs_is_read_in_padded_rows_alone():
         ours.network.open([PROMPT], copies=1, room=2)
 
 
+@torch.no_grad()
+def test_a_hybrid_is_read_in_padded_rows_and_written():
+    """States of linear attention run through the row, and are kept with what is written."""
+    linear = {"linear_num_key_heads": 2, "linear_num_value_heads": 2}
+    linear |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
+    sizes = {key: value for key, value in SIZES.items() if key != "intermediate_size"} | HEADS | linear
+    torch.manual_seed(0)
+    layers = ["linear_attention", "full_attention"]
+    config = AutoConfig.for_model("qwen3_5_text", **sizes, intermediate_size=64, layer_types=layers)
+    theirs = AutoModelForCausalLM.from_config(config).eval()
+    for weight in theirs.parameters():
+        weight.add_(0.2 * torch.randn_like(weight))
+    ours = language_model(theirs)
+    check_agreement(ours, name="qwen3_5", kept=torch.float32)
+    assert set(ours.causal.refused) == {"packed", "shared"}
+    expected = [plain(theirs, *text) for text in TEXTS]
+    check(ours, padded_batch(*zip(*TEXTS, strict=True), padding=0), expected, tolerance=1e-3)
+    options = {"copies": 2, "generator": torch.Generator().manual_seed(0)}
+    written = Sampler(max_tokens=12, leave_share=0.01).sample(ours, [PROMPT, REJECTED], **options)
+    for row, ids in enumerate(written.rows()):
+        expected = plain(theirs, PROMPT if row < 2 else REJECTED, ids)
+        assert written.logps[row, : len(ids)].tolist() == pytest.approx(expected, abs=1e-3)
+
+
 @pytest.mark.parametrize("family", ["granite", "mistral"])
 def test_gradients_are_those_of_the_library(family):
     theirs = network_of(family)
