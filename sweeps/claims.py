@@ -94,11 +94,12 @@ def answer_claims(
         if found is None or result.p_adjusted is None:
             final.append(result)
             continue
-        answer = statistics.verdict(claim.kind, found, p, margin=claim.margin, alpha=alpha)
+        margin = claim.margin if claim.kind == "equal_within" else 0.0
+        answer = statistics.verdict(claim.kind, found, p, margin=margin, alpha=alpha)
         final.append(replace(
             result, verdict=answer, p_adjusted=p,
             smallest_detectable=statistics.smallest_detectable(found, alpha=strict),
-            more_seeds=statistics.more_seeds_needed(found, alpha=strict, margin=claim.margin)
+            more_seeds=statistics.more_seeds_needed(found, alpha=strict, margin=margin)
             if answer == "undecided" else None,
         ))
     return tuple(final)

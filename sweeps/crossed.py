@@ -137,7 +137,7 @@ class Estimate:
         return max(width, least)
 
     def _crossed(self, alpha: float, growth: float) -> float:
-        """Half-width from the variance components, where the variance of seeds is `growth` times the one seen."""
+        """Half-width from the variance components, where seeds deviate `growth` times as far as was seen."""
         by_seed, by_example = self.seed_share * self.standard_error**2, (1 - self.seed_share) * self.standard_error**2
         by_seed += self.components.seed / self.seeds * (growth**2 - 1)
         total = by_seed + by_example
