@@ -11,7 +11,7 @@ none are scored by all lists. A module of scores may also have
 from __future__ import annotations
 
 import importlib
-import pkgutil
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from data.column_scores import Score
 
 
+_LIST = re.compile(r"^SCORES\b", re.MULTILINE)
+
+
 def lists_beside() -> tuple[str, ...]:
-    """Modules of all lists beside this file, sorted."""
-    prefix = f"{__name__.rpartition('.')[2]}_"
-    files = sorted(one.name for one in pkgutil.iter_modules([str(Path(__file__).parent)]))
-    return tuple(f"{__package__}.{name}" for name in files if name.startswith(prefix))
+    """Modules of all lists beside this file, sorted: those that have SCORES. None is imported for it."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return tuple(f"{__package__}.{path.stem}" for path in files if _LIST.search(path.read_text(encoding="utf-8")))
 
 
 def lists_of(data: Any) -> list[ModuleType]:

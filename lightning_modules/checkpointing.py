@@ -27,8 +27,8 @@ KEPT = 2
 PARTS = "parts.json"
 """Inside a sharded checkpoint, which is a folder: the CRC-32 of every other file in it."""
 
-PLUMBING = ("newest_checkpoint", "OneFile", "unfinished", "clear", "publish", "discard", "KEPT")
-"""What here can change no result, which is all: a training that goes on from one ends as one that never stopped."""
+PLUMBING = ("*",)
+"""All here can change no result: a training that goes on from a checkpoint ends as one that never stopped."""
 
 
 class Checkpoint(NamedTuple):

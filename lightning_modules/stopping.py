@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+PLUMBING = ("*",)
+"""All here can change no result: a training that was stopped goes on from its checkpoint to the same bits."""
+
 
 class Stopped(BaseException):
     """A training ended early, as it was asked to, with a checkpoint of its last step.

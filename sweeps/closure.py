@@ -162,7 +162,7 @@ class Closures:
         if any(module in several for several in source.scored_by.values()):
             return SCORES
         used = self.source(module)
-        return PLUMBING if used is not None and name in used.plumbing else name
+        return PLUMBING if used is not None and {name, "*"} & set(used.plumbing) else name
 
     def _reach(self, start: frozenset[str], chosen: frozenset[str]) -> frozenset[str]:
         key = (start, chosen)

@@ -9,9 +9,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from sweeps import imports, modules, spelling, syntax
+
 _CACHE = Path("~/.cache/papergrid/code.json")
 _KEPT = 1000
-_READERS = ("spelling", "imports", "syntax", "modules")
+_READERS = (spelling, imports, syntax, modules)
 
 _memory: dict[str, Any] | None = None
 _fresh: dict[str, Any] = {}
@@ -21,7 +23,7 @@ _version: list[bytes] = []
 def key(name: str, content: bytes, *, package: bool) -> str:
     """Name of a reading: of a module of that name and content, by the readers as they are."""
     if not _version:  # another way of reading must not take over what this one found
-        files = [Path(__file__).with_name(f"{reader}.py") for reader in _READERS]
+        files = [Path(str(reader.__file__)) for reader in _READERS]
         _version.append(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files))
     return hashlib.sha256(b"\0".join([_version[0], name.encode(), str(package).encode(), content])).hexdigest()
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sweeps.closure import hold, loaded
 from sweeps.errors import UserError
 from sweeps.receipt import spelt
-from sweeps.signature import Signer
+from sweeps.signature import ROOT, Signer
 
-_OURS = str(Path(__file__).resolve().parent)
+_OURS = str(ROOT / __name__.partition(".")[0])
 _signer: list[Signer] = []
 """That of the cell which this process runs."""
 

@@ -7,7 +7,7 @@ same, and neither changes when ``data/x.py`` becomes ``data/files/y.py``.
 A file may declare three things in its own text:
 
 * ``PLUMBING = ("name", ...)``: its definitions that cannot change a result, such as what logs, reports progress or
-  writes checkpoints. They, and uses of them, do not count.
+  writes checkpoints. They, and uses of them, do not count. ``("*",)`` is all of the file, with what it imports.
 * ``BY_NAME = "package"``: it takes modules of that package by names that a config gives. Only those count whose name is
   a text of the config or of the code.
 * ``scored_by = ("module", ...)`` in a class of data: the modules of its scores. They count for evaluations, not for
@@ -113,7 +113,8 @@ class _Reader:
         self._idle = only_there(tree, self._plumbing)
         scores = {module for several in self._scored_by.values() for module in several}
         self._imports = Imports(holder, modules, scores, self._idle)
-        self._body = [item for item in tree.body if not (defines(item) & set(self._plumbing))]
+        kept = [item for item in tree.body if not (defines(item) & set(self._plumbing))]
+        self._body = [] if "*" in self._plumbing else kept
         self._tree = tree
         self._texts = {target(one): text for one in tree.body if (text := named_text(one)) is not None}
         self._texts |= {"__package__": holder, "__name__": name}

@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from data.relations import SEMEVAL_LABELS
-from data.scoring import all_scores, scores_of, summarise
+from data.scoring import all_scores, by_name, completed, lists_beside, scores_of, summarise
 from data.scoring_relations import INVALID_COLUMN, confusion, micro_f1, per_class, single_class_f1
 
 SCORES = all_scores()
@@ -141,3 +142,40 @@ def test_missing_columns_and_empty_frames_are_refused():
         SCORES["accuracy"].of(pd.DataFrame({"gold": [OTHER]}))
     with pytest.raises(ValueError, match="no example"):
         SCORES["accuracy"].of(frame())
+
+
+def data_scored_by(*names):
+    return type("Data", (), {"scored_by": names, "labels": SEMEVAL_LABELS})()
+
+
+def test_a_run_is_scored_by_the_lists_that_its_data_name_and_no_others():
+    examples = frame((CE12, CE12), (OTHER, "")).assign(success=1.0)
+    assert set(summarise(examples, data_scored_by("data.scoring_labels"))["scores"]) == {"accuracy", "invalid_rate"}
+    assert set(summarise(examples, data_scored_by("data.scoring_columns"))["scores"]) == {"success"}
+    assert {"success", "accuracy", "macro_f1"} <= set(summarise(examples, object())["scores"]), "else by all"
+
+
+def test_lists_are_found_beside_the_registry_without_loading_them():
+    assert {"data.scoring_relations", "data.scoring_policies"} <= set(lists_beside())
+    assert "data.scoring" not in lists_beside() and "data.column_scores" not in lists_beside()
+
+
+def test_two_scores_of_one_name_are_refused_with_their_lists():
+    one, two = (SimpleNamespace(__name__=name, SCORES=(micro_f1("Other"),)) for name in ("one", "two"))
+    with pytest.raises(ValueError, match="one and two both define micro_f1: rename one of them"):
+        by_name([one, two])
+    assert list(by_name([one, one])) == ["micro_f1"]
+
+
+def test_a_list_may_complete_the_frame_that_it_scores():
+    class Corpus:
+        scored_by = ("data.scoring_relations", "data.scoring_labels")
+        labels, none_label = SEMEVAL_LABELS, OTHER
+
+        @staticmethod
+        def examples(split):
+            return [SimpleNamespace(id="0", text="The <e1>fire</e1> was caused by <e2>a spark</e2>.")]
+
+    plain = frame((CE12, CE12)).assign(example_id=["0"])
+    assert "slice" in completed(plain, Corpus(), "test") and "slice" not in completed(plain, object.__new__(
+        type("Other", (), {"scored_by": ("data.scoring_columns",)})), "test")  # fmt: skip

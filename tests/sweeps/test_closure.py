@@ -180,6 +180,16 @@ def test_plumbing_may_move_to_a_file_of_its_own(tree):
     assert tree({"own/a.py": inside})[0] == tree({"own/a.py": there, "own/log.py": apart})[0]
 
 
+def test_a_file_that_is_plumbing_altogether_counts_nowhere_nor_does_what_it_imports(tree):
+    text = "from own import log\ndef fit(step):\n    return log.note(step), -step\n"
+    log = 'from own.b import loss\nPLUMBING = ("*",)\ndef note(step):\n    return loss(step)\n'
+    one, modules = tree({"own/a.py": text, "own/log.py": log, "own/b.py": LOSS})
+    assert modules == {"own", "own.a", "own.log"}
+    assert one == tree({"own/a.py": text, "own/log.py": log.replace("loss(step)", "step"), "own/b.py": LOSS})[0]
+    assert one == tree({"own/a.py": text.replace("log", "journal"), "own/journal.py": log, "own/b.py": LOSS})[0]
+    assert one != tree({"own/a.py": text, "own/log.py": log.replace("*", "_"), "own/b.py": LOSS})[0]
+
+
 TABLE = """
     import importlib
     BY_NAME = "own.rows"
