@@ -40,7 +40,8 @@ def named_inputs(config: Mapping[str, Any]) -> Iterator[Input]:
     """All inputs that a config names, some of them twice.
 
     These are, wherever they stand: files below ``files``; ``weights``, and a ``tokenizer`` with a ``revision``; hub
-    data, a section with ``id`` and ``split``; the folder ``include``; and every text that is the path of a file.
+    data, a section with ``id`` (perhaps a folder) and ``split``; the folder ``include``; every text that is the path of
+    a file.
     """
     for node in nodes(config):
         files = node.get("files")
@@ -51,8 +52,11 @@ def named_inputs(config: Mapping[str, Any]) -> Iterator[Input]:
             if isinstance(found, str) and (key == "weights" or ("revision" in node and found != "words")):
                 yield Input("weights", found, revision, f"{found}@{revision}" if revision else found)
         if isinstance(node.get("id"), str) and isinstance(node.get("split"), str):
-            revision = node.get("revision")
-            yield Input("hub", node["id"], revision, f"hub:{node['id']}@{revision or 'main'}")
+            revision, own = node.get("revision"), Path(node["id"]).expanduser().absolute()
+            if own.is_dir():  # the ``datasets`` library takes a folder before it asks the hub
+                yield Input("folder", str(own), label=node["id"])
+            else:
+                yield Input("hub", node["id"], revision, f"hub:{node['id']}@{revision or 'main'}")
         if isinstance(node.get("include"), str):
             yield Input("folder", str(_at(node["include"])), label=node["include"])
         for key, value in node.items():

@@ -67,6 +67,17 @@ def hub(**more):
     return {"data": {"hub": {"train": {"id": "o/set", "split": "train", **more}}}}
 
 
+def test_a_folder_in_place_of_a_hub_id_counts_by_its_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "train.csv").write_text("a\n1\n")
+    config = {"data": {"hub": {"train": {"id": "./mine", "split": "train"}}}}
+    before = signature.training_signature(config)
+    assert kinds(config) == {("folder", "./mine")}
+    (tmp_path / "mine" / "train.csv").write_text("a\n2\n")
+    assert signature.training_signature(config) != before
+
+
 def test_hub_data_count_by_their_commit(monkeypatch):
     now = [COMMIT]
     monkeypatch.setattr(signature, "hub_commit", lambda name, revision, ask: now[0])
