@@ -21,6 +21,7 @@ class Made:
     overrides: dict[str, object]
     base: list[str]
     own_seed: bool = True
+    column: str = "accuracy"
     stages: str = "all"  # "all" that the plan names, "bases" alone, "none", or "retriever"
 
 
@@ -28,7 +29,7 @@ def answered(made: Made, outputs) -> bool:
     raw = {
         "paper": "p", "title": "t", "question": "q", "base": made.base, "seeds": [0],
         "grid": [{"row": "row", "overrides": made.overrides, **({"seeds": [0]} if made.own_seed else {})}],
-        "table": {"columns": ["accuracy"]},
+        "scales": {"tiny": {}}, "table": {"columns": [made.column]},
     }
     definition = parse("p/t", raw)
     cells = Planner(lenient=True).sweep(definition, "tiny")
@@ -61,7 +62,7 @@ POLICIES = ["experiment=instruction_policies", "logger=none"]
         (Made({"method": "re", "base": "samples"}, SMOKE), False),
         (Made({"method": "encoder_head", "base": "none"}, SMOKE), False),
         # A base that the cell's seed trains, and one that is the same for all seeds.
-        (Made({"base": "policy_sft"}, POLICIES, stages="bases"), False),
+        (Made({"base": "policy_sft"}, POLICIES, column="answer_contained", stages="bases"), False),
         (Made({"method": "re", "method.tune": False, "base": "samples"}, SMOKE, stages="unknown"), False),
         (Made({"method": "neighbour_label", "base": "none", "retriever": "trained", "prompt": "labelled"}, SMOKE,
               stages="retriever"), False),
