@@ -34,7 +34,7 @@ examples there is no verdict (`Estimate.decidable`).
 
 Where it ends: with one seed the interval speaks of the examples only (`seeds == 1` shows it). A seed that fails once in
 ten times is not seen in three; where seeds change an error rate by half of itself, claims at their margin are decided
-wrongly in up to 4.5% at three seeds in place of 2.5%. Macro-F1 leaves a class that is absent from gold out of its mean,
+wrongly in up to 5% at three seeds in place of 2.5%. Macro-F1 leaves a class that is absent from gold out of its mean,
 as data.scoring does. A class with few gold examples that the arm gets all wrong, or all right, adds its full weight to
 the score and nothing to the variance seen, and one that is absent is missing from the mean: where rare classes are also
 harder, intervals cover 81-94% (`benchmarks/calibration.py --rare`). Tables print a caution below ten gold examples of a
