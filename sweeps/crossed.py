@@ -37,8 +37,8 @@ ten times is not seen in three; where seeds change an error rate by half of itse
 wrongly in up to 5% at three seeds in place of 2.5%. Macro-F1 leaves a class that is absent from gold out of its mean,
 as data.scoring does. A class with few gold examples that the arm gets all wrong, or all right, adds its full weight to
 the score and nothing to the variance seen, and one that is absent is missing from the mean: where rare classes are also
-harder, intervals cover 81-94% (`benchmarks/calibration.py --rare`). Tables print a caution below ten gold examples of a
-class; from ten on they cover 94-98%.
+harder, intervals cover as little as 82% (`benchmarks/calibration.py --rare`). Tables print a caution below ten gold
+examples of a class; from ten on intervals cover 94-97%.
 """
 
 import math
