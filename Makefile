@@ -72,12 +72,12 @@ $(PY312)/.installed: pyproject.toml constraints.txt
 
 .PHONY: test-versions
 test-versions: $(HYDRA14)/.installed $(PY312)/.installed  ## Hydra 1.4's release candidate, and Python 3.12 without torch (docs/versions.md)
-	@$(HYDRA14)/bin/python -m pytest tests/test_conf.py tests/test_layout.py tests/sweeps tests/data/test_modules.py \
-		tests/lightning_modules/networks/test_pretrained.py
+	@$(HYDRA14)/bin/python -m pytest tests/test_conf.py tests/test_layout.py tests/sweeps tests/data/relations/test_relation_data.py \
+		tests/lightning_modules/networks/hub/test_pretrained.py
 	@$(PY312)/bin/python -m pytest tests/data tests/sweeps tests/test_layout.py tests/test_conf.py \
-		--ignore=tests/data/test_modules.py --ignore=tests/sweeps/test_lightning_logger.py \
-		--ignore=tests/sweeps/test_run.py --ignore=tests/sweeps/test_cell_ranks.py --ignore=tests/data/test_gold_counts.py \
-		--ignore=tests/data/test_relation_corpora.py --ignore=tests/data/test_tacred.py \
+		--ignore=tests/data/relations/test_relation_data.py --ignore=tests/sweeps/logging/test_lightning_logger.py \
+		--ignore=tests/sweeps/test_run.py --ignore=tests/sweeps/execution/test_cell_ranks.py --ignore=tests/data/relations/test_label_counts.py \
+		--ignore=tests/data/relations/test_corpus_data.py --ignore=tests/data/relations/test_tacred.py \
 		--ignore=tests/data/retrieval/test_passages.py -k 'not refused_in_one_line and not real_command'
 
 .PHONY: chaos

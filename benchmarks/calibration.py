@@ -1,4 +1,4 @@
-"""Coverage of the intervals of sweeps.statistics on simulated experiments whose true scores are known.
+"""Coverage of the intervals of sweeps.inference.significance on simulated experiments whose true scores are known.
 
     python -m benchmarks.calibration [--repeats 1000] [--seeds 3 5 10]
     python -m benchmarks.calibration --rare [--repeats 1000] [--seeds 1 3 5]
@@ -23,8 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from sweeps.crossed import FEW
-from sweeps.statistics import difference, estimate
+from sweeps.inference.random_effects import FEW
+from sweeps.inference.significance import difference, estimate
 
 # SemEval-2010 Task 8, test set: 17 directed relations and Other (the 18th has a single example).
 DIRECTED = np.array([134, 194, 162, 150, 153, 39, 291, 211, 47, 22, 134, 32, 201, 210, 51, 108, 123, 454], dtype=float)
@@ -184,7 +184,10 @@ def coverage(world: World, seeds: int, repeats: int, stream: int = 0) -> dict[st
             against = difference(left, single, value)
             p = difference(left, right, value).p_value
             found[score][repeat] = (
-                one.low <= true <= one.high, against.low <= true - fixed <= against.high, p < 0.05, p < 0.01
+                one.low <= true <= one.high,
+                against.low <= true - fixed <= against.high,
+                p < 0.05,
+                p < 0.01,
             )
     return {score: Coverage(*rows.mean(axis=0).tolist()) for score, rows in found.items()}
 
@@ -206,10 +209,14 @@ def rare_lines(seeds: Sequence[int], repeats: int) -> Iterator[str]:
                 found = estimate(arm, value)
                 covered[repeat], rarest[repeat] = found.low <= true <= found.high, sizes[sizes > 0].min()
                 errors[repeat] = (found.value - true) / max(found.standard_error, 1e-9)
-            told = [f"{covered[chosen].mean():.1%} of {chosen.sum()}" if chosen.any() else "none"
-                    for chosen in (rarest < FEW, rarest >= FEW)]
-            yield (f"| {world.name} | {runs} | {np.median(rarest):.0f} | {errors.mean():+.2f} | {covered.mean():.1%} | "
-                   f"{' | '.join(told)} |")
+            told = [
+                f"{covered[chosen].mean():.1%} of {chosen.sum()}" if chosen.any() else "none"
+                for chosen in (rarest < FEW, rarest >= FEW)
+            ]
+            yield (
+                f"| {world.name} | {runs} | {np.median(rarest):.0f} | {errors.mean():+.2f} | {covered.mean():.1%} | "
+                f"{' | '.join(told)} |"
+            )
 
 
 def coverage_lines(seeds: Sequence[int], repeats: int) -> Iterator[str]:

@@ -33,11 +33,12 @@ from typing import Any
 import psutil
 import yaml
 
-from sweeps import cli, engines
-from sweeps import definition as definitions
-from sweeps.lease import alive, owner
-from sweeps.plan import CONF, unique
-from sweeps.signature import ROOT
+from sweeps import cli
+from sweeps.engines.protocol import make_engine
+from sweeps.execution.lease import alive, owner
+from sweeps.planning import definition as definitions
+from sweeps.planning.plan import CONF, unique
+from sweeps.signatures.signature import ROOT
 
 SWEEP = "chaos/grid"
 SANDBOX = ROOT.parent / "shared" / "tools" / "with-slurm"
@@ -71,10 +72,12 @@ class Report:
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {kind}s" for kind, count in sorted(self.kills.items()))
-        return (f"{self.engine}: {self.kills.total()} kills ({kinds}) in {self.rounds} rounds, {self.drivers} drivers "
-                f"started; {self.completions} of {self.cells} cells run to completion, {self.twice} of them twice; "
-                f"{self.steps_trained} steps trained where {self.steps_needed} were needed, at most "
-                f"{self.most_repeated} repeated after a kill; tables {'WRONG' if self.faults else 'identical'}")
+        return (
+            f"{self.engine}: {self.kills.total()} kills ({kinds}) in {self.rounds} rounds, {self.drivers} drivers "
+            f"started; {self.completions} of {self.cells} cells run to completion, {self.twice} of them twice; "
+            f"{self.steps_trained} steps trained where {self.steps_needed} were needed, at most "
+            f"{self.most_repeated} repeated after a kill; tables {'WRONG' if self.faults else 'identical'}"
+        )
 
 
 def selection(seeds: str) -> cli.Selection:
@@ -85,7 +88,7 @@ def selection(seeds: str) -> cli.Selection:
 def drive(engine: str, seeds: str) -> int:
     """The driver that is killed: what ``papergrid sweep`` does, with cells that leave a trail."""
     from benchmarks.chaos_cell import counted
-    from sweeps.driver import drive as drive_jobs
+    from sweeps.execution.driver import drive as drive_jobs
     from sweeps.run import Job
 
     chosen = selection(seeds)
@@ -93,7 +96,7 @@ def drive(engine: str, seeds: str) -> int:
     if not missing:
         return 0
     config = yaml.safe_load((CONF / "engine" / f"{engine}.yaml").read_text())
-    one = engines.make({**config, **SETTINGS[engine], "work": counted}, int(missing[0].config["threads"]))
+    one = make_engine({**config, **SETTINGS[engine], "work": counted}, int(missing[0].config["threads"]))
     jobs = [Job.of(cell, chosen.ledger.outputs, sweep=SWEEP, rows=(cell.row,)) for cell in missing]
     outcome = drive_jobs(jobs, one, chosen.ledger.stages, retries=5)
     print(f"{len(outcome.finished)} finished, {outcome.retried} retried, failed: {outcome.failed}", flush=True)
@@ -102,7 +105,7 @@ def drive(engine: str, seeds: str) -> int:
 
 def table(seeds: str) -> int:
     """Prints the table in all text formats and the digests of all per-example results, as JSON."""
-    from sweeps.report import receipt_of, table_of, texts
+    from sweeps.reporting.report import receipt_of, table_of, texts
 
     chosen = selection(seeds)
     files = {cell.signature: chosen.ledger.folder(cell) / "examples.parquet" for cell in chosen.cells}
@@ -114,8 +117,9 @@ def table(seeds: str) -> int:
 def child(folder: Path, *words: str, **keywords: Any) -> subprocess.Popen[str]:
     """This script again, with ``folder`` as the place of its outputs."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-m", "benchmarks.chaos", *words], cwd=folder, env=environment, text=True,
-                            **keywords)
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.chaos", *words], cwd=folder, env=environment, text=True, **keywords
+    )
 
 
 def table_in(folder: Path, seeds: str) -> dict[str, Any]:
@@ -275,8 +279,22 @@ def in_sandbox(folder: Path, options: argparse.Namespace) -> int:
     if not SANDBOX.is_file() or os.geteuid() != 0:
         print("slurm: left out (no sbatch here, and no sandbox cluster: it needs ../shared/tools/with-slurm and root)")
         return 0
-    command = [str(SANDBOX), sys.executable, "-m", "benchmarks.chaos", "--engine", "slurm", "--seeds", options.seeds,
-               "--kills", str(options.kills), "--folder", str(folder), "--random", str(options.random)]
+    command = [
+        str(SANDBOX),
+        sys.executable,
+        "-m",
+        "benchmarks.chaos",
+        "--engine",
+        "slurm",
+        "--seeds",
+        options.seeds,
+        "--kills",
+        str(options.kills),
+        "--folder",
+        str(folder),
+        "--random",
+        str(options.random),
+    ]
     environment = {**os.environ, "KEEP": str(folder)}
     # nproc obeys it, and the script gives its node as many CPUs as nproc says.
     environment.pop("OMP_NUM_THREADS", None)

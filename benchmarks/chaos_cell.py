@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sweeps import run
-from sweeps.progress import PhaseFile
+from sweeps.execution.progress import PhaseFile
 from sweeps.run import Job
 
 _run = run._run

@@ -30,16 +30,16 @@ from typing import Any, NamedTuple
 
 import torch
 
-from data.artifacts import TemporaryStages
-from data.item_data import ItemData
+from data.files.stages import TemporaryStages
+from data.loading.item_data import ItemData
 from data.records.texts import PreferencePair
 from lightning_modules.base import Optimiser
-from lightning_modules.dpo import Dpo
-from lightning_modules.fitting import fit
-from lightning_modules.generation import Sampler
 from lightning_modules.losses.dpo import dpo_loss
-from lightning_modules.networks.hub_causal import HubCausal
+from lightning_modules.networks.hub.causal_lm import HubCausal
 from lightning_modules.networks.language_model import LanguageModel
+from lightning_modules.preference.dpo import Dpo
+from lightning_modules.sampling.sampler import Sampler
+from lightning_modules.training.fit import fit
 
 VOCABULARY, LIMIT = 4096, 2048
 PADDING, END, FIRST = 0, 1, 2

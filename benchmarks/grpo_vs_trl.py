@@ -37,15 +37,15 @@ from typing import Any
 
 import torch
 
-from data.verified import VerifiedProblems
-from data.worlds.countdown import Countdown
+from data.reasoning.verified_problems import VerifiedProblems
+from data.worlds.cards.countdown import Countdown
 from lightning_modules.base import Optimiser
-from lightning_modules.fitting import fit
-from lightning_modules.generation import Sampler
-from lightning_modules.mixers import Mixer
-from lightning_modules.mixing import Mixing
-from lightning_modules.networks.as_llama import as_llama
-from lightning_modules.networks.tiny_model import TinyModel
+from lightning_modules.networks.decoder.config import TinyModel
+from lightning_modules.networks.decoder.to_transformers import as_llama
+from lightning_modules.sampling.sampler import Sampler
+from lightning_modules.sft_rl.controller import Mixer
+from lightning_modules.sft_rl.module import Mixing
+from lightning_modules.training.fit import fit
 
 Steps = Callable[[], list[float]]
 """Runs one turn; seconds of its steps."""

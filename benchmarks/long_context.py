@@ -66,8 +66,8 @@ def training_step(
     import torch
 
     from lightning_modules.losses.sft import sft_loss
+    from lightning_modules.networks.decoder.model import TinyDecoder
     from lightning_modules.networks.language_model import LanguageModel
-    from lightning_modules.networks.tiny_decoder import TinyDecoder
     from lightning_modules.networks.token_batch import packed_batch, padded_batch
 
     plain = way == "plain"

@@ -1,8 +1,8 @@
 """Single cells and no-op cells for ``benchmarks/sweep_overhead.py``, through Hydra's own machinery and through ours.
 
-    python -m benchmarks.overhead_cell hydra -m ...    a plain Hydra application: every job in its own folder
-    python -m benchmarks.overhead_cell one ...         one no-op cell in a process that imports what a cell imports
-    python -m benchmarks.overhead_cell ours ...        no-op cells through our planner and warm workers
+python -m benchmarks.overhead_cell hydra -m ...    a plain Hydra application: every job in its own folder
+python -m benchmarks.overhead_cell one ...         one no-op cell in a process that imports what a cell imports
+python -m benchmarks.overhead_cell ours ...        no-op cells through our planner and warm workers
 """
 
 from __future__ import annotations
@@ -35,17 +35,24 @@ def run_hydra(arguments: list[str]) -> int:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    import sweeps.engines.warm  # noqa: F401
-    from sweeps import signature
-    from sweeps.plan import CONF, resolve
+    import sweeps.engines.preload  # noqa: F401
+    from sweeps.planning.plan import CONF, resolve
+    from sweeps.signatures import signature
 
     @hydra.main(config_path=str(CONF), config_name="config", version_base=None)
     def application(composed: Any) -> None:
         plain: Any = OmegaConf.to_container(composed, resolve=False)
         config, blanked = resolve(plain)
         training = signature.training_signature(blanked)
-        job = Job(signature.evaluation_signature(config, training), training, signature.science_signature(config),
-                  config, blanked, (), str(Path(HydraConfig.get().runtime.output_dir).resolve()))
+        job = Job(
+            signature.evaluation_signature(config, training),
+            training,
+            signature.science_signature(config),
+            config,
+            blanked,
+            (),
+            str(Path(HydraConfig.get().runtime.output_dir).resolve()),
+        )
         status = nothing(job) if os.environ.get(NO_OP) == "1" else execute(job)
         if status:
             raise RuntimeError((job.folder / "failed.json").read_text())
@@ -57,8 +64,8 @@ def run_hydra(arguments: list[str]) -> int:
 
 def run_one(overrides: list[str]) -> int:
     """What ``python -m sweeps.run`` does up to the cell: plan, import."""
-    import sweeps.engines.warm  # noqa: F401
-    from sweeps.plan import Planner
+    import sweeps.engines.preload  # noqa: F401
+    from sweeps.planning.plan import Planner
 
     cell = Planner().cell(overrides)
     return nothing(Job.of(cell, Path(cell.config["paths"]["outputs"])))
@@ -67,20 +74,22 @@ def run_one(overrides: list[str]) -> int:
 def run_ours(arguments: list[str]) -> int:
     """``-m`` with cells that do nothing."""
     from benchmarks.overhead_cell import nothing as work  # found by name: workers do not run this module
-    from sweeps import engines
-    from sweeps.driver import drive
-    from sweeps.ledger import Ledger
-    from sweeps.plan import Planner
+    from sweeps.engines.protocol import make_engine
+    from sweeps.execution.driver import drive
+    from sweeps.execution.ledger import Ledger
+    from sweeps.planning.plan import Planner
 
     planner = Planner()
-    axes = [[f"{key}={value}" for value in values.split(",")]
-            for key, _, values in (argument.partition("=") for argument in arguments)]
+    axes = [
+        [f"{key}={value}" for value in values.split(",")]
+        for key, _, values in (argument.partition("=") for argument in arguments)
+    ]
     cells = [planner.cell(point) for point in itertools.product(*axes)]
     ledger = Ledger(Path(cells[0].config["paths"]["outputs"]))
     missing = [cell for cell in cells if ledger.state(cell) != "done"]
     if missing:
         config = cells[0].config
-        engine = engines.make({**config["engine"], "work": work}, int(config["threads"]))
+        engine = make_engine({**config["engine"], "work": work}, int(config["threads"]))
         drive([Job.of(cell, ledger.outputs) for cell in missing], engine, ledger.stages)
     return 0
 

@@ -29,13 +29,13 @@ from typing import Any
 
 import numpy as np
 
-from data.artifacts import TemporaryStages
+from data.files.stages import TemporaryStages
 from data.retrieval.base import top_hits
 from data.retrieval.bm25 import BM25Retriever
 from data.retrieval.vector_index import Settings, VectorIndex
 from data.retrieval.vectors import Vectors, write_vectors
-from sweeps.signature import ROOT
-from sweeps.stages import StageStore
+from sweeps.execution.stages import StageStore
+from sweeps.signatures.signature import ROOT
 
 # What builds objects from configs is imported where it is needed: a measurement must not wait for it.
 
@@ -196,7 +196,7 @@ def recall(found: Path, flat: Path) -> float:
 
 def dense(sizes: list[int], kinds: list[str], name: str, stages: StageStore, scratch: Path, peer: bool) -> None:
     from benchmarks.retriever_strength import configured
-    from data.corpora import PassageTexts
+    from data.rag.corpus import PassageTexts
 
     retriever = configured("retriever", name)
     texts = PassageTexts(configured("data/corpus", "qa").passages(stages))
@@ -239,7 +239,7 @@ def dense(sizes: list[int], kinds: list[str], name: str, stages: StageStore, scr
 
 def lexical(sizes: list[int], stages: StageStore, scratch: Path) -> None:
     from benchmarks.retriever_strength import configured
-    from data.corpora import PassageTexts
+    from data.rag.corpus import PassageTexts
 
     real = list(PassageTexts(configured("data/corpus", "qa").passages(stages)))
     queries = [example.question for example in configured("data/questions", "nq_gold").examples("dev")[::10]]

@@ -19,15 +19,15 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from data.answers import has_answer
-from data.corpora import PassageFile
-from data.passage_lists import PassageLists
+from data.files.sources import DataNotFoundError
+from data.rag.corpus import PassageFile
+from data.rag.passage_lists import PassageLists
 from data.records.passages import RagExample
 from data.retrieval.base import Learner
 from data.retrieval.strength import strength
-from data.sources import DataNotFoundError
-from sweeps.signature import ROOT
-from sweeps.stages import StageStore
+from data.scoring.answers import has_answer
+from sweeps.execution.stages import StageStore
+from sweeps.signatures.signature import ROOT
 
 RETRIEVERS = ("random", "oracle", "bm25", "bm25_passages", "tfidf", "tfidf_svd", "trained", "minilm", "contriever",
               "bge", "e5", "mixed_trained", "mixed", "hybrid_trained", "hybrid_minilm", "hybrid")  # fmt: skip

@@ -23,10 +23,10 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from lightning_modules.generation import Sampler
-from lightning_modules.networks.as_llama import as_llama
+from lightning_modules.networks.decoder.model import TinyDecoder
+from lightning_modules.networks.decoder.to_transformers import as_llama
 from lightning_modules.networks.language_model import LanguageModel
-from lightning_modules.networks.tiny_decoder import TinyDecoder
+from lightning_modules.sampling.sampler import Sampler
 
 VOCABULARY = 248
 COPIES = 8

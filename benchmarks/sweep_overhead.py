@@ -31,35 +31,50 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sweeps.signature import ROOT
+from sweeps.signatures.signature import ROOT
 
 FIXED = ["scale=smoke", "experiment=re_smoke", "logger=none"]
 """What all cells have in common; ``main`` adds the base model that they start from."""
 RETRIEVERS = ("none", "random", "bm25", "tfidf")
-BASIC = ("hydra.sweeper._target_=hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
-         "+hydra.sweeper.max_batch_size=null", "+hydra.sweeper.params=null", "hydra.sweep.dir=hydra_jobs",
-         "hydra.sweep.subdir=${hydra.job.num}")
+BASIC = (
+    "hydra.sweeper._target_=hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+    "+hydra.sweeper.max_batch_size=null",
+    "+hydra.sweeper.params=null",
+    "hydra.sweep.dir=hydra_jobs",
+    "hydra.sweep.subdir=${hydra.job.num}",
+)
 
 
 def axes(cells: int) -> list[str]:
     """Swept overrides of a grid with so many cells: four retrievers, two test sets, the rest seeds."""
     seeds = max(1, cells // 8)
-    return [f"retriever={','.join(RETRIEVERS)}", "evaluation.split=test,dev",
-            f"seed={','.join(map(str, range(seeds)))}"]
+    return [
+        f"retriever={','.join(RETRIEVERS)}",
+        "evaluation.split=test,dev",
+        f"seed={','.join(map(str, range(seeds)))}",
+    ]
 
 
 def points(cells: int) -> list[list[str]]:
     """The grid as one override list per cell."""
-    split = [[f"{key}={value}" for value in values.split(",")]
-             for key, _, values in (axis.partition("=") for axis in axes(cells))]
+    split = [
+        [f"{key}={value}" for value in values.split(",")]
+        for key, _, values in (axis.partition("=") for axis in axes(cells))
+    ]
     return [[*FIXED, *point] for point in itertools.product(*split)]
 
 
 def command(*words: str, folder: Path, **environment: str) -> float:
     """Seconds of one command, run with ``folder`` as the place of its outputs."""
     begun = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, check=False,
-                          env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment})
+    done = subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
+    )
     seconds = time.perf_counter() - begun
     if done.returncode:
         raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}: {done.stderr[-2000:]}")
@@ -77,8 +92,17 @@ def shell_loop(folder: Path, cells: int, no_op: bool) -> float:
 
 def hydra(folder: Path, cells: int, no_op: bool, *launcher: str) -> float:
     """(b) and (c)"""
-    return command("benchmarks.overhead_cell", "hydra", "-m", *FIXED, *axes(cells), *BASIC, *launcher, folder=folder,
-                   OVERHEAD_NO_OP=str(int(no_op)))
+    return command(
+        "benchmarks.overhead_cell",
+        "hydra",
+        "-m",
+        *FIXED,
+        *axes(cells),
+        *BASIC,
+        *launcher,
+        folder=folder,
+        OVERHEAD_NO_OP=str(int(no_op)),
+    )
 
 
 def ours(folder: Path, cells: int, no_op: bool) -> float:
@@ -108,7 +132,7 @@ def worker_overhead(folder: Path, count: int = 30) -> float:
 def recheck(folder: Path, cells: int = 100) -> float:
     """Seconds of the whole command on a finished sweep."""
     from benchmarks.overhead_cell import nothing
-    from sweeps.plan import Planner
+    from sweeps.planning.plan import Planner
     from sweeps.run import Job
 
     planner = Planner()
@@ -121,8 +145,8 @@ def recheck(folder: Path, cells: int = 100) -> float:
 def recheck_by_name(folder: Path, cells: int = 100) -> float:
     """The same for ``papergrid sweep`` with its plan, without its table."""
     from benchmarks.overhead_cell import nothing
-    from sweeps.definition import load
-    from sweeps.plan import Planner
+    from sweeps.planning.definition import load
+    from sweeps.planning.plan import Planner
     from sweeps.run import Job
 
     definition = load("re/main")
@@ -155,7 +179,7 @@ def planning(grid: list[list[str]], cells: int = 1000, sample: int = 50) -> tupl
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
-    from sweeps.plan import CONF, Planner
+    from sweeps.planning.plan import CONF, Planner
 
     begun = time.perf_counter()
     planner = Planner()
@@ -203,8 +227,14 @@ def main() -> int:
             if importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None:
                 print("(c) Hydra -m, joblib: left out, hydra-joblib-launcher is not installed")
             else:
-                measure("(c) Hydra -m, joblib", hydra, options.cells, options.no_op, "hydra/launcher=joblib",
-                        f"hydra.launcher.n_jobs={os.cpu_count()}")
+                measure(
+                    "(c) Hydra -m, joblib",
+                    hydra,
+                    options.cells,
+                    options.no_op,
+                    "hydra/launcher=joblib",
+                    f"hydra.launcher.n_jobs={os.cpu_count()}",
+                )
         if "a" in options.only:
             measure("(a) shell loop of single runs", shell_loop, options.cells, options.no_op)
         for name, seconds in times.items():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from sweeps.statistics import difference, estimate
+from sweeps.inference.significance import difference, estimate
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 PARTS = {"seeds alike": (0.0, 0.5), "differ": (0.01, 0.4), "differ much": (0.05, 0.3)}

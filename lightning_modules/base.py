@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from data.records.relations import Prediction
-from lightning_modules.precision import Precision
-from lightning_modules.ranks import Share, batch_mean
-from lightning_modules.sharding import shard
+from lightning_modules.distributed.fsdp import shard
+from lightning_modules.distributed.processes import Share, batch_mean
+from lightning_modules.networks.precision import Precision
 
 WEIGHTS_FILE = "model.safetensors"
 """Name of the trained weights inside a folder of a finished training."""

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeps import definition as definitions
-from sweeps import orders
-from sweeps.definition_checks import LARGEST_SEED, is_seed
 from sweeps.errors import UserError, nearest
-from sweeps.failures import NO_ROOM, Preempted
-from sweeps.ledger import Ledger
-from sweeps.overridden import changes, folder_name
-from sweeps.plan import Cell, Planner, split_choices, unique
-from sweeps.plan_checks import check_outputs
+from sweeps.execution import orders
+from sweeps.execution.failures import NO_ROOM, Preempted
+from sweeps.execution.ledger import Ledger
+from sweeps.planning import definition as definitions
+from sweeps.planning.definition_checks import LARGEST_SEED, is_seed
+from sweeps.planning.overridden import changes, folder_name
+from sweeps.planning.plan import Cell, Planner, split_choices, unique
+from sweeps.planning.plan_checks import check_outputs
 
 HELP = """papergrid: run the ablation grids of post-training papers again, and see which claims hold
 
@@ -149,7 +149,7 @@ def _ledger(cells: Sequence[Cell], *, write: bool) -> Ledger:
 
 def plan(arguments: Sequence[str]) -> int:
     """Shows every cell and what the sweep will cost."""
-    from sweeps.display import show_plan
+    from sweeps.preflight.plan_view import show_plan
 
     selection = select(arguments, flags={"--json", "--cells", "--accept-code-drift"})
     show_plan(selection, as_json="--json" in selection.request.flags, every_cell="--cells" in selection.request.flags)
@@ -158,7 +158,7 @@ def plan(arguments: Sequence[str]) -> int:
 
 def sweep(arguments: Sequence[str]) -> int:
     """Runs what is missing, then shows the table."""
-    from sweeps.display import show_plan
+    from sweeps.preflight.plan_view import show_plan
 
     selection = select(arguments, flags={"--quiet", "--accept-code-drift"}, lenient=False, write=True)
     show_plan(selection, as_json=False, every_cell=False)
@@ -181,19 +181,19 @@ def run(
     missing = [cell for cell in unique(cells) if ledger.state(cell) != "done" and cell.signature not in (drifted or {})]
     if not missing:
         return 0
-    from sweeps import engines
-    from sweeps.display import say
-    from sweeps.driver import drive
-    from sweeps.forecast import running_order
+    from sweeps.engines.protocol import make_engine
+    from sweeps.execution.driver import drive
+    from sweeps.preflight.forecast import running_order
+    from sweeps.preflight.plan_view import say
+    from sweeps.preflight.schema import check_in_worker
+    from sweeps.reporting.status import Live
     from sweeps.run import Job
-    from sweeps.schema import check_in_worker
-    from sweeps.watch import Live
 
     rows: dict[str, list[str]] = {}
     for cell in cells:
         rows.setdefault(cell.signature, []).append(cell.row)
     first = missing[0].config
-    engine = engines.make(first["engine"], int(first["threads"]))
+    engine = make_engine(first["engine"], int(first["threads"]))
     say("checking the cells (a first start imports everything once, about ten seconds)")
     check_in_worker([cell.config for cell in missing])
     jobs = [
@@ -216,7 +216,7 @@ def run(
 
 def status(arguments: Sequence[str]) -> int:
     """Shows what is done, running, failed and missing."""
-    from sweeps.watch import show_status
+    from sweeps.reporting.status import show_status
 
     selection = select(arguments, flags={"--json", "--watch", "--accept-code-drift"})
     show_status(selection, as_json="--json" in selection.request.flags, watch="--watch" in selection.request.flags)
@@ -229,21 +229,21 @@ def table(arguments: Sequence[str]) -> int:
 
 
 def _table(selection: Selection) -> int:
-    from sweeps.report import write_table
+    from sweeps.reporting.report import write_table
 
     return write_table(selection)
 
 
 def verify(arguments: Sequence[str]) -> int:
     """Recomputes what was printed from what is stored."""
-    from sweeps.verify import verify_outputs
+    from sweeps.reporting.verify import verify_outputs
 
     return verify_outputs(_folder(arguments, "verify", set()))
 
 
 def stages(arguments: Sequence[str]) -> int:
     """Lists shared products; ``--prune`` those that no run needs, which ``--prune --yes`` deletes."""
-    from sweeps.stage_listing import show_stages
+    from sweeps.reporting.stage_listing import show_stages
 
     flags = {argument for argument in arguments if argument.startswith("--")}
     if flags == {"--yes"}:
@@ -265,8 +265,8 @@ def _folder(arguments: Sequence[str], command: str, flags: set[str]) -> Path:
 
 def demo(arguments: Sequence[str]) -> int:
     """The smallest real grid: on SemEval where its files are, else on the sentences in data/samples."""
-    from data.sources import DataNotFoundError, locate
-    from sweeps.display import say
+    from data.files.sources import DataNotFoundError, locate
+    from sweeps.preflight.plan_view import say
 
     where = []
     try:
@@ -329,9 +329,9 @@ def _guarded(command: Callable[[], int]) -> int:
 
 def run_one(overrides: Sequence[str]) -> int:
     """Plans and runs one cell here; prints its scores."""
-    from sweeps.display import say
+    from sweeps.preflight.plan_view import say
+    from sweeps.preflight.schema import check
     from sweeps.run import Job, execute
-    from sweeps.schema import check
 
     (cell,) = Planner().by_hand([overrides])
     ledger = _ledger([cell], write=True)
@@ -361,7 +361,7 @@ def run_one(overrides: Sequence[str]) -> int:
 
 def run_many(override_lists: Sequence[Sequence[str]]) -> int:
     """Plans and runs the cells of a ``-m`` command line through the configured engine."""
-    from sweeps.display import say
+    from sweeps.preflight.plan_view import say
 
     cells = Planner().by_hand(override_lists)
     ledger = _ledger(cells, write=True)
@@ -377,7 +377,7 @@ def _through_hydra(arguments: Sequence[str]) -> int:
     """Hands Hydra's own flags (-m, --cfg, --help, ...) to Hydra, whose sweeper plugin hands -m back to us."""
     import hydra
 
-    from sweeps.plan import CONF
+    from sweeps.planning.plan import CONF
 
     outcome: list[int] = []
 
@@ -413,7 +413,7 @@ def _complain(error: UserError) -> int:
 
 def _unread(error: BrokenPipeError) -> int:
     """Ends quietly where the reader of our output has gone; any other broken pipe is an error of ours."""
-    from sweeps.display import reader_gone
+    from sweeps.preflight.plan_view import reader_gone
 
     if not reader_gone():
         raise error

@@ -19,20 +19,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_modules.stopping import Stopped
-from sweeps import orders
-from sweeps import receipt as receipts
-from sweeps.failures import Preempted, classify, full
-from sweeps.lease import Lease, LeaseHeld
-from sweeps.ledger import cost_kind, cost_record, digests, read_json
-from sweeps.machine import accelerators, limit_threads, peak_mebibytes
-from sweeps.plan import Cell, bases
-from sweeps.run_names import as_planned, training_name, uncounted
-from sweeps.signature import PRESENTATION
-from sweeps.stages import StageStore, write_atomically
+from lightning_modules.training.stopping import Stopped
+from sweeps.execution import orders
+from sweeps.execution import receipt as receipts
+from sweeps.execution.failures import Preempted, classify, full
+from sweeps.execution.hardware import accelerators, limit_threads, peak_mebibytes
+from sweeps.execution.lease import Lease, LeaseHeld
+from sweeps.execution.ledger import cost_kind, cost_record, digests, read_json
+from sweeps.execution.stages import StageStore, write_atomically
+from sweeps.planning.plan import Cell, bases
+from sweeps.signatures.run_names import as_planned, training_name, uncounted
+from sweeps.signatures.signature import PRESENTATION
 
 if TYPE_CHECKING:
-    from sweeps.progress import PhaseFile
+    from sweeps.execution.progress import PhaseFile
 
 BUSY = 75
 """Exit status of a cell that another process is running (EX_TEMPFAIL)."""
@@ -98,7 +98,7 @@ def fail(folder: Path, kind: str, reason: str, trace: str = "") -> None:
 
 
 def execute(job: Job) -> int:
-    """Runs one cell to completion in this process. Orders to go (``sweeps.orders``) end it with a record.
+    """Runs one cell to completion in this process. Orders to go (``sweeps.execution.orders``) end it with a record.
 
     Returns:
         0 when the run is finished (now or before), ``BUSY`` when another process runs it, 1 when it failed; then
@@ -154,10 +154,10 @@ def _verdict(error: BaseException) -> tuple[str, str]:
 
 
 def _run(job: Job) -> None:
-    from data.hub_commits import read_digests
-    from data.scoring import completed, lists_of, summarise
-    from sweeps.progress import Heartbeat, PhaseFile
-    from sweeps.run_log import RunLog
+    from data.files.hub_commits import read_digests
+    from data.scoring.registry import completed, lists_of, summarise
+    from sweeps.execution.progress import Heartbeat, PhaseFile
+    from sweeps.logging.run_log import RunLog
 
     config, folder = job.config, job.folder
     begun = time.monotonic()
@@ -274,7 +274,7 @@ def _authors(
     config: Mapping[str, Any], actual: Mapping[str, Any], stages: StageStore, progress: PhaseFile
 ) -> dict[str, Any]:
     """Source models by name, each from the stage of its own training; arguments as of ``_trained``, by name."""
-    from lightning_modules.authors import Author
+    from lightning_modules.preference.source_models import Author
 
     found = {}
     for name, source in config.items():
@@ -331,10 +331,10 @@ def _trained(
     """
 
     def train(folder: Path) -> None:
-        from lightning_modules.fitting import fit
-        from sweeps.lightning_logger import RunLogger
-        from sweeps.ranks import started
-        from sweeps.run_log import RunLog
+        from lightning_modules.training.fit import fit
+        from sweeps.execution.ranks import started
+        from sweeps.logging.lightning_logger import RunLogger
+        from sweeps.logging.run_log import RunLog
 
         values = actual or config
         data, method = built or prepare(config, values, stages, progress)
@@ -370,7 +370,7 @@ def _trained(
 
 def newest_step(folder: Path) -> int:
     """Step of the newest good checkpoint in a training folder; 0 where there is none."""
-    from lightning_modules.checkpointing import newest_checkpoint
+    from lightning_modules.training.checkpoints import newest_checkpoint
 
     newest = newest_checkpoint(folder)
     return newest.step if newest else 0

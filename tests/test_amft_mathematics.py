@@ -2,9 +2,10 @@
 
 import pytest
 
-from data.sources import DataNotFoundError, locate
-from lightning_modules.fitting import fit
-from sweeps import plan, run
+from data.files.sources import DataNotFoundError, locate
+from lightning_modules.training.fit import fit
+from sweeps import run
+from sweeps.planning import plan
 
 SIZES = (
     "data.world.validation=4", "data.validation=4", "data.batch_size=2", "data.steps=2", "data.test=3", "data.ood=2",

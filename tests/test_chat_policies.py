@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pandas as pd
 import pytest
 
-from sweeps import plan
+from sweeps.planning import plan
 from sweeps.run import Job, execute
 
 SMALL = (

@@ -10,22 +10,23 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from sweeps import definition, plan, schema
 from sweeps.errors import UserError
-from sweeps.named_inputs import nodes
+from sweeps.planning import definition, plan
+from sweeps.preflight import schema
+from sweeps.signatures.named_inputs import nodes
 
 ROOT = Path(__file__).resolve().parent.parent
 SMOKE = ("scale=smoke", "experiment=re_smoke")
 OPTIONS = [(group, name) for group, names in plan.groups().items() for name in names]
 WITH_PACKAGE = {
-    "data/base",
+    "data/shared",
     "data/corpus",
     "data/order",
     "data/questions",
     "method/rl",
-    "model/base",
+    "model/shared",
     "prompt/style",
-    "retriever/base",
+    "retriever/shared",
 }
 """Groups that are parts of other options: composed wherever those are."""
 
@@ -41,7 +42,7 @@ GOES_WITH = {
     ("method", "dpo"): ("evaluation=text",),
     ("method", "ipo"): ("evaluation=text",),
     ("evaluation", "rag"): ("method=rag_sft", "data=facts"),
-    ("base", "reader"): ("method=rag_prompting", "data=facts", "evaluation=rag"),
+    ("base", "longrag/reader"): ("method=rag_prompting", "data=facts", "evaluation=rag"),
     **{("method", name): ("evaluation=rag",) for name in RAG_METHODS},
     **{("data", name): ("evaluation=rag", "method=rag_sft") for name in FACT_SETS},
     ("evaluation", "questions"): ("method=rag_sft", "data=real_questions"),
@@ -69,35 +70,38 @@ GOES_WITH = {
         )
     },
     **{
-        ("base", f"countdown_{name}"): ("evaluation=policy", "model=tiny_decoder", "data=countdown", "method=grpo")
+        ("base", f"amft/countdown_{name}"): ("evaluation=policy", "model=tiny_decoder", "data=countdown", "method=grpo")
         for name in ("pretrained", "warmup", "amft")
     },
     **{
-        ("base", f"{world}_{name}"): ("evaluation=policy", "model=tiny_decoder", f"data={world}", "method=grpo")
+        ("base", f"amft/{world}_{name}"): ("evaluation=policy", "model=tiny_decoder", f"data={world}", "method=grpo")
         for world in ("general_points", "navigation", "word_problems")
         for name in ("pretrained", "warmup")
     },
-    ("base", "math_warmup"): ("evaluation=policy", "model=tiny_qwen2", "data=math_files", "method=grpo"),
+    ("base", "amft/math_warmup"): ("evaluation=policy", "model=tiny_qwen2", "data=math_files", "method=grpo"),
     ("method", "infifpo"): ("evaluation=text", "experiment=skills_smoke"),
     **{
         (group, name): ("evaluation=text", "experiment=skills_smoke", "method=sft")
         for group, name in OPTIONS
-        if group in ("base", "data", "model") and name.startswith("skill")
+        if group in ("base", "data", "model") and "skill" in name
     },
     **{("method", name): ("evaluation=text",) for name in ("f_sft", "sft_kl", "neftune", "policy_probe")},
     ("method", "value_probe"): ("evaluation=text",),
-    ("base", "preference_sft"): ("experiment=preferences",),
-    ("base", "preference_policy"): ("experiment=preferences",),
-    ("base", "hub_source"): ("experiment=preferences",),
-    ("base", "sampled_sft"): ("experiment=preferences_sampled",),
+    ("base", "infifpo/preference_sft"): ("experiment=preferences",),
+    ("base", "infifpo/preference_policy"): ("experiment=preferences",),
+    ("base", "infifpo/hub_source"): ("experiment=preferences",),
+    ("base", "infifpo/sampled_sft"): ("experiment=preferences_sampled",),
     ("method", "lm_eval"): ("evaluation=text", "data=lm_eval_gsm8k"),
-    **{("base", f"policy_{name}"): ("experiment=instruction_policies",) for name in ("base", "sft", "dpo")},
+    **{
+        ("base", f"implicit_reward/policy_{name}"): ("experiment=instruction_policies",)
+        for name in ("base", "sft", "dpo")
+    },
     **{
         ("data", name): ("experiment=preference_pairs",)
         for name in ("alpaca_demo", "llmbar", "pandalm", "persona", "qa_feedback")
     },
-    **{("base", f"pairs_{name}"): ("experiment=preference_pairs",) for name in ("sft", "dpo")},
-    **{("base", f"chat_{name}"): ("experiment=chat_policies",) for name in ("sft", "dpo")},
+    **{("base", f"implicit_reward/pairs_{name}"): ("experiment=preference_pairs",) for name in ("sft", "dpo")},
+    **{("base", f"implicit_reward/chat_{name}"): ("experiment=chat_policies",) for name in ("sft", "dpo")},
 }
 """What an option needs beside it."""
 
@@ -129,7 +133,7 @@ def test_every_option_composes_and_resolves(group, name):
         ("method=re", "seed=7"),
         ("retriever=sbert", "prompt=labelled", "prompt.k=3"),
         ("data=samples", "data.batch_size=4", "data.train_limit=20", "trainer.max_epochs=2"),
-        ("base=fewrel", "base.seed=3", "evaluation.decoding=free"),
+        ("base=re/fewrel", "base.seed=3", "evaluation.decoding=free"),
         ("method.tune=false", "evaluation.limit=5"),
     ],
 )
@@ -286,8 +290,10 @@ def test_sweeps_share_cells_and_order_changes_nothing():
         signatures = [{cell.signature for cell in PLANNER.sweep(definition.load(name), "tiny")} for name in names]
         assert all(one & other for one, other in itertools.combinations(signatures, 2))
     # Other tests on the same weights.
-    trained = [{cell.training for cell in PLANNER.sweep(definition.load(name), "tiny") if cell.row.startswith(rows)}
-               for name, rows in (("re/prompt", "Fine-tuned"), ("re/implicit", "SemEval, fine-tuned"))]
+    trained = [
+        {cell.training for cell in PLANNER.sweep(definition.load(name), "tiny") if cell.row.startswith(rows)}
+        for name, rows in (("re/prompt", "Fine-tuned"), ("re/implicit", "SemEval, fine-tuned"))
+    ]
     assert len(trained[1]) == 10 and trained[1] < trained[0]
 
 
@@ -302,4 +308,3 @@ def test_a_value_of_another_kind_is_answered_with_what_is_taken():
         with pytest.raises(UserError) as error:
             schema.check_arguments(made, node, "m")
         assert str(error.value) == said
-

@@ -5,13 +5,13 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from data.corpora import Corpus
-from data.questions import QuestionMix, QuestionSet
+from data.files.sources import DataNotFoundError
+from data.rag.corpus import Corpus
+from data.rag.question_sets import QuestionMix, QuestionSet
 from data.records.passages import Passage
 from data.retrieval.dense import DenseRetriever
 from data.retrieval.transformer_encoder import TransformerEncoder
-from data.sources import DataNotFoundError
-from sweeps import plan
+from sweeps.planning import plan
 
 GROUPS = plan.groups()
 

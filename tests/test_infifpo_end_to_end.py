@@ -8,8 +8,8 @@ import sys
 import pandas as pd
 import pytest
 
-from sweeps.definition import names
-from sweeps.signature import ROOT
+from sweeps.planning.definition import names
+from sweeps.signatures.signature import ROOT
 
 SWEEPS = tuple(name for name in names() if name.startswith("infifpo/"))
 

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from sweeps import plan
+from sweeps.planning import plan
 from sweeps.run import Job, execute
 
 SMOKE = (
@@ -29,10 +29,15 @@ def runs(tmp_path_factory):
     outputs = tmp_path_factory.mktemp("chain")
     planner, found = plan.Planner(), {}
     small = {
-        "base": ("base=policy_base", "base.model.width=16"),
-        "sft": ("base=policy_sft", "base.model.width=16", "base.base.model.width=16", "method@base.method=f_sft"),
+        "base": ("base=implicit_reward/policy_base", "base.model.width=16"),
+        "sft": (
+            "base=implicit_reward/policy_sft",
+            "base.model.width=16",
+            "base.base.model.width=16",
+            "method@base.method=f_sft",
+        ),
         "values": (
-            "base=policy_sft",
+            "base=implicit_reward/policy_sft",
             "base.model.width=16",
             "base.base.model.width=16",
             "method@base.method=f_sft",
@@ -40,7 +45,7 @@ def runs(tmp_path_factory):
             "method=value_probe",
         ),
         "dpo": (
-            "base=policy_dpo",
+            "base=implicit_reward/policy_dpo",
             "base.model.width=16",
             "base.base.model.width=16",
             "base.base.base.model.width=16",

@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from data.sources import DataNotFoundError, locate
-from sweeps import definition, plan
+from data.files.sources import DataNotFoundError, locate
+from sweeps.planning import definition, plan
 from sweeps.run import Job, execute
 
 PLANNER = plan.Planner(lenient=True)
@@ -73,7 +73,7 @@ def test_a_chain_on_real_texts_and_a_real_model(tmp_path):
     for name, overrides in {
         "none": ("data=qa_feedback", "method.estimate=mean_logp"),
         "same": ("data=qa_feedback",),
-        "dpo": ("data=qa_feedback", "base=pairs_dpo", "base.model.optimiser.learning_rate=0.01"),
+        "dpo": ("data=qa_feedback", "base=implicit_reward/pairs_dpo", "base.model.optimiser.learning_rate=0.01"),
     }.items():
         cell = PLANNER.cell((*SMOKE, "pairs.longest=500", *overrides))
         assert execute(Job.of(cell, tmp_path)) == 0, (tmp_path / "runs" / cell.signature / "failed.json").read_text()

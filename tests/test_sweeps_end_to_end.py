@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sweeps.verify import verify_outputs
+from sweeps.reporting.verify import verify_outputs
 
 ROOT = Path(__file__).resolve().parent.parent
 

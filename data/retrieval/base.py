@@ -1,7 +1,7 @@
 """What a retriever is: it indexes texts once and finds, for many queries at once, the positions of the nearest.
 
-A retriever knows nothing of relations or passages: ``data.neighbours`` uses it over tagged sentences,
-``data.passage_lists`` over the passages of a corpus. It states the text ``view`` that it wants to compare (see
+A retriever knows nothing of relations or passages: ``data.relations.neighbours`` uses it over tagged sentences,
+``data.rag.passage_lists`` over the passages of a corpus. It states the text ``view`` that it wants to compare (see
 ``views``); whoever calls it applies the view. Adding one takes a file here and a file in ``conf/retriever``.
 """
 
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from data.artifacts import Stages
-from data.sources import digest_of
+from data.files.sources import digest_of
+from data.files.stages import Stages
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) during long work."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from data.artifacts import Stages
+from data.files.stages import Stages
 from data.records.builders import MadeBy
 from data.retrieval.base import (
     Banned,

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from data.artifacts import Stages
+from data.files.sources import digest_of
+from data.files.stages import Stages
 from data.retrieval.base import Banned, Gold, Hits, Pair, Progress, Retriever, learn
-from data.sources import digest_of
 
 
 class MixedRetriever:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from data.artifacts import Stages
+from data.files.stages import Stages
 from data.retrieval.base import Banned, Gold, Hits, Pair, Progress, Retriever, learn
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from data.artifacts import Stages
+from data.files.stages import Stages
 from data.retrieval.base import Banned, Gold, Hits, Progress, joined, require_index, top_hits
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from data.artifacts import Stages
+from data.files.sources import digest_of, locate_weights, weights_digest
+from data.files.stages import Stages
 from data.retrieval.base import Banned, Gold, Hits, Progress, require_index, require_texts, without_wordless
 from data.retrieval.views import view_of
-from data.sources import digest_of, locate_weights, weights_digest
 
 _EMBEDDED_AT_ONCE = 512
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from data.artifacts import Stages
+from data.files.stages import Stages
 from data.retrieval.base import Progress, no_words, require_texts, texts_digest
 
 _AT_ONCE = 20_000

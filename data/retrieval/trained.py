@@ -1,7 +1,7 @@
 """The encoder that is trained here, on questions and the passages that answer them: no weights from anywhere.
 
-The training itself is handed in (``lightning_modules.bag_encoder``), so that nothing here imports it; its weights are a
-stage, and encoding with them is a sparse matrix product.
+The training itself is handed in (``lightning_modules.rag.bag_encoder``), so that nothing here imports it; its weights
+are a stage, and encoding with them is a sparse matrix product.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from data.artifacts import Stages
-from data.batches import StepLoader
+from data.files.sources import digest_of
+from data.files.stages import Stages
+from data.loading.step_loader import StepLoader
 from data.records.builders import MadeBy
 from data.retrieval.base import Pair, Progress, no_words, texts_digest
-from data.sources import digest_of
 
 _WORD = re.compile(r"\w+")
 _VOCABULARY, _WEIGHTS = "words.json", "model.safetensors"
@@ -38,7 +38,7 @@ class Training(Protocol):
 
 
 class PairData:
-    """Pairs as ``lightning_modules.fitting.fit`` takes them.
+    """Pairs as ``lightning_modules.training.fit.fit`` takes them.
 
     Args:
         pairs: queries and texts.

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from data.artifacts import Stages
+from data.files.sources import locate_weights, weights_digest
+from data.files.stages import Stages
 from data.retrieval.base import Progress
-from data.sources import locate_weights, weights_digest
 
 
 def _mean(states: Any, mask: Any) -> Any:

@@ -19,10 +19,10 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from data.loading.seeding import check_split, generator, mixed
 from data.records.episodes import Observation, Problem, Step
 from data.records.texts import Demonstration
 from data.worlds.environment import turn_by_turn
-from data.worlds.seeding import check_split, generator, mixed
 from data.worlds.wordlist import made_up_words
 
 Rule = Literal["absolute", "relative"]

@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from data.loading.seeding import check_split, generator, mixed
 from data.records.episodes import Grade, Problem
 from data.records.texts import Demonstration
 from data.worlds.environment import SingleTurn, one_turn
-from data.worlds.seeding import check_split, generator, mixed
 
 _OPERATORS = "+-*/"
 _NAMES = ("mira", "tom", "ada", "ben", "lena", "otto", "nora", "paul")

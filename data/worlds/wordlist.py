@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from data.worlds.seeding import generator
+from data.loading.seeding import generator
 
 _ONSETS = ("b", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "dr", "kl", "st", "tr")
 _VOWELS = ("a", "e", "i", "o", "u", "ai", "ou")

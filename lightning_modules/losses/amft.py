@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_modules.losses.shapes import check_choice, check_number
+from lightning_modules.losses.checks import check_choice, check_number
 
 
 class MuUpdate(NamedTuple):

@@ -61,6 +61,7 @@ class FDivergence:
 
 def continued(phi: Function, phi_prime: Function, edge: float) -> tuple[Function, Function]:
     """phi and its derivative, going on as a straight line below ``edge``, where the derivative is MAX_WEIGHT."""
+
     # The clamp keeps the branch that is not taken away from the pole: its infinite gradient times zero would be NaN.
     # The line hangs on a relu of its own, so that no two large gradients cancel where only a small one is left.
     def value(r: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.losses.shapes import check_floating, check_number, check_shapes, full_precision
+from lightning_modules.losses.checks import check_floating, check_number, check_shapes, full_precision
 
 
 class PreferenceLoss(NamedTuple):

@@ -9,9 +9,9 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_modules.losses.checks import check_choice, check_number
 from lightning_modules.losses.divergences import DIVERGENCES
 from lightning_modules.losses.dpo import PreferenceLoss, log_ratios
-from lightning_modules.losses.shapes import check_choice, check_number
 
 
 def f_dpo_loss(

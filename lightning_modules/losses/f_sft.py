@@ -19,9 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lightning_modules.losses.divergences import DIVERGENCES
-from lightning_modules.losses.logps import PerSequence, aggregate_tokens, sequence_logps
-from lightning_modules.losses.shapes import (
+from lightning_modules.losses.checks import (
     check_choice,
     check_floating,
     check_mask,
@@ -29,6 +27,8 @@ from lightning_modules.losses.shapes import (
     check_shapes,
     full_precision,
 )
+from lightning_modules.losses.divergences import DIVERGENCES
+from lightning_modules.losses.logps import PerSequence, aggregate_tokens, sequence_logps
 
 
 def f_sft_loss(log_ratio: Tensor, *, divergence: str, beta: float, value: float | Tensor | None = None) -> Tensor:

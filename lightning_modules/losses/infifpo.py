@@ -17,8 +17,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_modules.losses.checks import check_choice, check_floating, check_number, check_shapes, full_precision
 from lightning_modules.losses.dpo import PreferenceLoss, dpo_loss, ipo_loss
-from lightning_modules.losses.shapes import check_choice, check_floating, check_number, check_shapes, full_precision
 
 Strategy = Literal["max_margin", "average", "confidence"]
 Scope = Literal["per_response", "per_pair"]

@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
+from lightning_modules.losses.checks import check_choice, full_precision
 from lightning_modules.losses.logps import normalise
-from lightning_modules.losses.shapes import check_choice, full_precision
 
 LengthUnit = Literal["token", "byte", "sequence"]
 

@@ -10,7 +10,7 @@ have one value, and whether values or rewards agree with something outside. Prot
 import torch
 from torch import Tensor
 
-from lightning_modules.losses.shapes import check_mask, check_number, check_shapes, full_precision
+from lightning_modules.losses.checks import check_mask, check_number, check_shapes, full_precision
 
 
 def state_values(policy_logits: Tensor, ref_logits: Tensor | None = None, *, beta: float = 1.0) -> Tensor:

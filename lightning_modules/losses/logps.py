@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lightning_modules.losses.shapes import (
+from lightning_modules.losses.checks import (
     check_choice,
     check_floating,
     check_mask,

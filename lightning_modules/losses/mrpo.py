@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_modules.losses.shapes import check_floating, check_number, check_shapes, full_precision
+from lightning_modules.losses.checks import check_floating, check_number, check_shapes, full_precision
 
 
 def harmonic_reference_logps(

@@ -17,8 +17,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_modules.losses.logps import PerSequence, aggregate_tokens
-from lightning_modules.losses.shapes import (
+from lightning_modules.losses.checks import (
     check_choice,
     check_floating,
     check_mask,
@@ -26,6 +25,7 @@ from lightning_modules.losses.shapes import (
     check_shapes,
     full_precision,
 )
+from lightning_modules.losses.logps import PerSequence, aggregate_tokens
 
 LOG_RATIO_BOUND = 20.0
 """Above this log-ratio, far outside any clip range, exponentials go on as their tangent: value and gradient stay

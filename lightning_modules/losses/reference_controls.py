@@ -7,8 +7,8 @@ reference or from the mean of the margin that it adds.
 
 from torch import Tensor
 
+from lightning_modules.losses.checks import check_number, check_shapes, full_precision
 from lightning_modules.losses.dpo import PreferenceLoss, dpo_loss
-from lightning_modules.losses.shapes import check_number, check_shapes, full_precision
 
 
 def single_reference_loss(

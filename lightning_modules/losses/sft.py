@@ -5,8 +5,8 @@ Shapes: B sequences of T tokens; per-token inputs have T-1 columns (see `logps`)
 
 from torch import Tensor
 
+from lightning_modules.losses.checks import check_mask, check_number, check_shapes, full_precision
 from lightning_modules.losses.logps import PerSequence, aggregate_tokens
-from lightning_modules.losses.shapes import check_mask, check_number, check_shapes, full_precision
 
 
 def sft_loss(token_logps: Tensor, mask: Tensor, *, per_sequence: PerSequence = "mean") -> Tensor:

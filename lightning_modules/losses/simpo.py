@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_modules.losses.checks import check_floating, check_number, check_shapes, full_precision
 from lightning_modules.losses.dpo import PreferenceLoss
-from lightning_modules.losses.shapes import check_floating, check_number, check_shapes, full_precision
 
 
 def simpo_loss(

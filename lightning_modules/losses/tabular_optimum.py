@@ -7,8 +7,8 @@ f'(pi / p_E) + beta log(pi / pi0) = lambda, whose left side rises with pi, with 
 import torch
 from torch import Tensor
 
+from lightning_modules.losses.checks import check_choice, check_number, check_shapes
 from lightning_modules.losses.divergences import DIVERGENCES
-from lightning_modules.losses.shapes import check_choice, check_number, check_shapes
 
 _SMALLEST = -100.0
 """Log-probability below which nothing is looked for."""

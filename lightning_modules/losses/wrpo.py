@@ -9,9 +9,9 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_modules.losses.checks import check_number
 from lightning_modules.losses.dpo import PreferenceLoss, log_ratios
 from lightning_modules.losses.infifpo import Distance, Strategy, fuse_reference_logps
-from lightning_modules.losses.shapes import check_number
 
 
 def wrpo_loss(

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from lightning_modules.base import Optimiser
 from lightning_modules.losses.logps import IGNORED, token_logps, token_logps_from_hidden
 from lightning_modules.networks.causal_network import CausalNetwork, branch_mask
+from lightning_modules.networks.precision import Precision, keep_trained_in_32_bits
 from lightning_modules.networks.token_batch import TokenBatch
-from lightning_modules.precision import Precision, keep_trained_in_32_bits
 
 
 class Codec(Protocol):

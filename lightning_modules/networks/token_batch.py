@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.losses.logps import IGNORED
-from lightning_modules.networks.answerer import pad
+from lightning_modules.networks.answerer.interface import pad
 
 Ids = Sequence[int]
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from lightning_modules.losses.logps import IGNORED
-from lightning_modules.networks.answerer import pad
+from lightning_modules.networks.answerer.interface import pad
 from lightning_modules.networks.token_batch import Ids, TokenBatch
 
 

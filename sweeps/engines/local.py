@@ -27,13 +27,13 @@ from typing import Any
 
 import psutil
 
-from sweeps.engines.body import Work, announce, run_logged
+from sweeps.engines.cell_process import Work, announce, run_logged
 from sweeps.engines.protocol import Ended
 from sweeps.errors import UserError
 from sweeps.run import Job, execute, fail
-from sweeps.signature import ROOT
+from sweeps.signatures.signature import ROOT
 
-WARM = ("sweeps.engines.warm",)
+WARM = ("sweeps.engines.preload",)
 """What the worker server imports, whatever the cells are."""
 
 _TICK = 0.1
@@ -97,7 +97,9 @@ def worker(job: Job, work: Work, gpu: str | None, warm: Sequence[str]) -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda._is_in_bad_fork():
         job.folder.mkdir(parents=True, exist_ok=True)
-        fail(job.folder, "bug", "CUDA was initialised before the fork: an import of sweeps/engines/warm.py touches it")
+        fail(
+            job.folder, "bug", "CUDA was initialised before the fork: an import of sweeps/engines/preload.py touches it"
+        )
         os._exit(1)
     cold = [name for name in warm if name not in sys.modules]
     if cold:
@@ -126,8 +128,14 @@ class LocalEngine:
     """
 
     def __init__(
-        self, *, threads: int, workers: int | str = "auto", timeout_minutes: float = 720,
-        memory_gib: float | None = None, retries: int = 2, work: Work = execute,
+        self,
+        *,
+        threads: int,
+        workers: int | str = "auto",
+        timeout_minutes: float = 720,
+        memory_gib: float | None = None,
+        retries: int = 2,
+        work: Work = execute,
         warm: Sequence[str] = WARM,
     ) -> None:
         self._gpus = visible_gpus()

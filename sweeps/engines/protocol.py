@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from sweeps.errors import UserError
 from sweeps.run import Job
 
 
@@ -41,3 +44,27 @@ class Engine(Protocol):
 
         Cells get time to write a checkpoint; an exception that comes out of this (a second Ctrl-C) ends them at once.
         """
+
+
+def make_engine(config: Mapping[str, Any], threads: int) -> Engine:
+    """The engine that an ``engine`` section describes: class ``<Name>Engine`` of ``sweeps/engines/<name>.py``.
+
+    Raises:
+        UserError: an unknown engine, or a setting that it does not take.
+    """
+    from sweeps.preflight.schema import check_arguments
+
+    settings = dict(config)
+    name = str(settings.pop("name"))
+    try:
+        module = importlib.import_module(f"sweeps.engines.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"sweeps.engines.{name}":  # something that this engine needs
+            raise
+        module = None
+    kind = getattr(module, f"{name.capitalize()}Engine", None)
+    if kind is None:
+        raise UserError(f"no engine is called {name!r}: choose one by engine=, as in engine=local")
+    check_arguments(kind, settings, "engine", given={"threads"})
+    engine: Engine = kind(threads=threads, **settings)
+    return engine

@@ -14,12 +14,12 @@ import sys
 import time
 from typing import Any
 
-from sweeps.engines.body import Work, announce, run_logged
+from sweeps.engines.cell_process import Work, announce, run_logged
 from sweeps.engines.protocol import Ended
 from sweeps.errors import UserError
-from sweeps.lease import owner
+from sweeps.execution.lease import owner
 from sweeps.run import Job, execute
-from sweeps.signature import ROOT
+from sweeps.signatures.signature import ROOT
 
 _TICK = 0.2
 _PATIENCE = 60.0
@@ -53,15 +53,25 @@ class RayEngine:
     """
 
     def __init__(
-        self, *, threads: int, address: str | None = None, workers: int | str = "auto", gpus: float = 0,
-        memory_gib: float | None = None, timeout_minutes: float = 720, resources: dict[str, float] | None = None,
-        retries: int = 2, work: Work = execute,
+        self,
+        *,
+        threads: int,
+        address: str | None = None,
+        workers: int | str = "auto",
+        gpus: float = 0,
+        memory_gib: float | None = None,
+        timeout_minutes: float = 720,
+        resources: dict[str, float] | None = None,
+        retries: int = 2,
+        work: Work = execute,
     ) -> None:
         if workers != "auto" and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
             raise UserError(f"engine.workers is {workers!r}: give a whole number from 1 up, or auto")
         if gpus < 0 or timeout_minutes <= 0 or (memory_gib is not None and memory_gib <= 0):
-            raise UserError(f"engine.gpus={gpus}, timeout_minutes={timeout_minutes}, memory_gib={memory_gib}: give "
-                            "gpus from 0 up, the others above 0 (memory_gib=null books none)")
+            raise UserError(
+                f"engine.gpus={gpus}, timeout_minutes={timeout_minutes}, memory_gib={memory_gib}: give "
+                "gpus from 0 up, the others above 0 (memory_gib=null books none)"
+            )
         self._ray = _import_ray(loopback=address is None)
         self._timeout, self._work = timeout_minutes * 60, work
         self._running: dict[Any, Job] = {}
@@ -77,8 +87,10 @@ class RayEngine:
         self._task = self._ray.remote(**options)(run_cell)
         room = self._room(threads, gpus)
         if room < 1:
-            raise UserError(f"the Ray cluster at {address or 'this machine'} has no node for a cell with {threads} "
-                            f"CPUs and {gpus:g} GPUs: lower threads or engine.gpus, or give another engine.address")
+            raise UserError(
+                f"the Ray cluster at {address or 'this machine'} has no node for a cell with {threads} "
+                f"CPUs and {gpus:g} GPUs: lower threads or engine.gpus, or give another engine.address"
+            )
         self.slots, self.retries = room if workers == "auto" else workers, retries
 
     def submit(self, job: Job) -> None:
@@ -177,8 +189,10 @@ def _import_ray(*, loopback: bool) -> Any:
         import ray
         import ray.exceptions
     except ImportError as error:
-        raise UserError("engine=ray needs the package ray, which is not installed: pip install -c constraints.txt "
-                        "'ray>=2.55,<3', or use engine=local") from error
+        raise UserError(
+            "engine=ray needs the package ray, which is not installed: pip install -c constraints.txt "
+            "'ray>=2.55,<3', or use engine=local"
+        ) from error
     return ray
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sweeps import orders
 from sweeps.engines.protocol import Ended
+from sweeps.execution import orders
 from sweeps.run import Job, execute
 
 

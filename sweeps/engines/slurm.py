@@ -27,23 +27,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeps import orders
-from sweeps.engines.body import Work, run_logged
+from sweeps.engines.cell_process import Work, run_logged
 from sweeps.engines.protocol import Ended
 from sweeps.errors import UserError
-from sweeps.failures import TIME_LIMIT
-from sweeps.lease import alive
-from sweeps.ledger import read_json
+from sweeps.execution import orders
+from sweeps.execution.failures import TIME_LIMIT
+from sweeps.execution.lease import alive
+from sweeps.execution.ledger import read_json
+from sweeps.execution.stages import write_atomically
 from sweeps.run import BUSY, Job, execute, fail
-from sweeps.signature import ROOT
-from sweeps.stages import write_atomically
+from sweeps.signatures.signature import ROOT
 
 _TICK = 0.5
 _GATHER = 2.0
 _PREFIX = "papergrid-"
 _LARGEST_ARRAY = 1000
-_GONE = frozenset({"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
-                   "PREEMPTED", "REVOKED", "TIMEOUT"})
+_GONE = frozenset(
+    {
+        "BOOT_FAIL",
+        "CANCELLED",
+        "COMPLETED",
+        "DEADLINE",
+        "FAILED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "PREEMPTED",
+        "REVOKED",
+        "TIMEOUT",
+    }
+)
 _REASONS = {
     "OUT_OF_MEMORY": "out of memory: over the job's limit (engine.memory_gib)",
     "TIMEOUT": "reached the job's time limit (engine.timeout_minutes)",
@@ -114,33 +126,64 @@ class SlurmEngine:
     """
 
     def __init__(
-        self, *, threads: int, parallel: int = 64, partition: str | None = None, qos: str | None = None,
-        account: str | None = None, gres: str | None = None, constraint: str | None = None, timeout_minutes: int = 720,
-        memory_gib: float | None = None, more: Mapping[str, Any] | None = None, warning_seconds: int = 90,
-        poll_seconds: float = 5.0, requeues: int = 10, leave: bool = True, retries: int = 2, work: Work = execute,
+        self,
+        *,
+        threads: int,
+        parallel: int = 64,
+        partition: str | None = None,
+        qos: str | None = None,
+        account: str | None = None,
+        gres: str | None = None,
+        constraint: str | None = None,
+        timeout_minutes: int = 720,
+        memory_gib: float | None = None,
+        more: Mapping[str, Any] | None = None,
+        warning_seconds: int = 90,
+        poll_seconds: float = 5.0,
+        requeues: int = 10,
+        leave: bool = True,
+        retries: int = 2,
+        work: Work = execute,
     ) -> None:
         try:
             import submitit  # noqa: F401
         except ImportError as error:
-            raise UserError("engine=slurm needs the package submitit, which is not installed: pip install "
-                            "'submitit>=1.5,<2', or use engine=local") from error
+            raise UserError(
+                "engine=slurm needs the package submitit, which is not installed: pip install "
+                "'submitit>=1.5,<2', or use engine=local"
+            ) from error
         missing = [name for name in ("sbatch", "srun", "squeue", "scancel") if shutil.which(name) is None]
         if missing:
-            raise UserError(f"engine=slurm needs Slurm's commands, but {', '.join(missing)} cannot be found here: "
-                            "start the sweep on a machine of the cluster, or use engine=local")
-        for name, value, least in (("parallel", parallel, 1), ("timeout_minutes", timeout_minutes, 1),
-                                   ("warning_seconds", warning_seconds, 0), ("requeues", requeues, 0)):
+            raise UserError(
+                f"engine=slurm needs Slurm's commands, but {', '.join(missing)} cannot be found here: "
+                "start the sweep on a machine of the cluster, or use engine=local"
+            )
+        for name, value, least in (
+            ("parallel", parallel, 1),
+            ("timeout_minutes", timeout_minutes, 1),
+            ("warning_seconds", warning_seconds, 0),
+            ("requeues", requeues, 0),
+        ):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise UserError(f"engine.{name} is {value!r}: give a whole number from {least} up")
         if poll_seconds <= 0 or (memory_gib is not None and memory_gib <= 0):
-            raise UserError(f"engine.poll_seconds={poll_seconds} and engine.memory_gib={memory_gib} must be above 0 "
-                            "(memory_gib=null: the site's default)")
+            raise UserError(
+                f"engine.poll_seconds={poll_seconds} and engine.memory_gib={memory_gib} must be above 0 "
+                "(memory_gib=null: the site's default)"
+            )
         self.slots, self.retries = parallel, retries
         self._leave, self._requeues, self._poll_seconds, self._work = leave, requeues, poll_seconds, work
         self._options = {
-            "time": timeout_minutes, "cpus_per_task": threads, "partition": partition, "qos": qos, "account": account,
-            "gres": gres, "constraint": constraint, "mem": None if memory_gib is None else f"{int(memory_gib * 1024)}M",
-            "signal_delay_s": warning_seconds, "array_parallelism": parallel,
+            "time": timeout_minutes,
+            "cpus_per_task": threads,
+            "partition": partition,
+            "qos": qos,
+            "account": account,
+            "gres": gres,
+            "constraint": constraint,
+            "mem": None if memory_gib is None else f"{int(memory_gib * 1024)}M",
+            "signal_delay_s": warning_seconds,
+            "array_parallelism": parallel,
             # The job must not depend on where the driver was started from.
             "additional_parameters": {"requeue": True, "chdir": str(ROOT), **(more or {})},
         }
@@ -178,12 +221,17 @@ class SlurmEngine:
             return
         command = ["scancel", f"--user={os.getuid()}", f"--jobname={','.join(names)}"]
         if self._leave:
-            print("papergrid: the jobs stay in Slurm's queue, and the same command comes back to them; to end them: "
-                  f"{shlex.join(command)}", file=sys.stderr)
+            print(
+                "papergrid: the jobs stay in Slurm's queue, and the same command comes back to them; to end them: "
+                f"{shlex.join(command)}",
+                file=sys.stderr,
+            )
         else:
             subprocess.run(command, check=False, timeout=60)
-            print("papergrid: the jobs are cancelled; cells that run get Slurm's KillWait to write a checkpoint",
-                  file=sys.stderr)
+            print(
+                "papergrid: the jobs are cancelled; cells that run get Slurm's KillWait to write a checkpoint",
+                file=sys.stderr,
+            )
 
     def _flush(self, states: Mapping[Element, str]) -> list[Ended]:
         """Adopts pending jobs that are in the queue already, reports those that are done or busy, submits the rest."""
@@ -193,8 +241,11 @@ class SlurmEngine:
             _tidy(root, {token for token, _ in states})
         self._flushed = time.monotonic()
         arrays = {token: _cells(root, token) for token, _ in states}
-        queued = {arrays[element[0]][element[1]]: element for element, state in states.items()
-                  if state not in _GONE and element not in self._over and element[1] < len(arrays[element[0]])}
+        queued = {
+            arrays[element[0]][element[1]]: element
+            for element, state in states.items()
+            if state not in _GONE and element not in self._over and element[1] < len(arrays[element[0]])
+        }
         ended, new = [], []
         for job in jobs:
             if (job.folder / "done.json").is_file():
@@ -226,8 +277,10 @@ class SlurmEngine:
             executor.map_array(run_cell, jobs, [self._work] * count, [self._requeues] * count)
         except (FailedJobError, FailedSubmissionError, OSError) as error:
             lines = [line.strip() for line in str(error).splitlines() if "sbatch" in line] or [str(error)]
-            raise UserError(f"Slurm did not take the jobs ({lines[-1]}): check partition, qos, gres, account and "
-                            "constraint in conf/engine/slurm.yaml") from error
+            raise UserError(
+                f"Slurm did not take the jobs ({lines[-1]}): check partition, qos, gres, account and "
+                "constraint in conf/engine/slurm.yaml"
+            ) from error
 
     def _outcome(self, entry: _Queued) -> Ended | None:
         """How a cell ended; None while that is still to come."""
@@ -283,7 +336,9 @@ def _tidy(root: Path, in_queue: set[str]) -> None:
     """Deletes submitit's files of arrays that have left the queue and whose cells are all done."""
     for folder in root.glob("*"):
         cells = _cells(root, folder.name)
-        if folder.name not in in_queue and cells and all(
-            (root.parent.parent / "runs" / cell / "done.json").is_file() for cell in cells
+        if (
+            folder.name not in in_queue
+            and cells
+            and all((root.parent.parent / "runs" / cell / "done.json").is_file() for cell in cells)
         ):
             shutil.rmtree(folder, ignore_errors=True)

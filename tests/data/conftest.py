@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_dir
 from hypothesis import settings
 from omegaconf import OmegaConf
 
-from data.sources import DataNotFoundError, locate
+from data.files.sources import DataNotFoundError, locate
 
 CONF = Path(__file__).parents[2] / "conf"
 

@@ -5,10 +5,10 @@ import re
 import pandas as pd
 import pytest
 
-from data.official_scorer import semeval_sections
-from data.scoring import all_scores
-from data.scoring_relations import confusion, relation_of
-from data.sources import locate
+from data.files.sources import locate
+from data.scoring.registry import all_scores
+from data.scoring.relations import confusion, relation_of
+from tests.data.scoring.semeval_report import semeval_sections
 
 SCORES = all_scores()
 

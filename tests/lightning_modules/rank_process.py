@@ -14,16 +14,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from data.artifacts import TemporaryStages
-from lightning_modules.dpo import Dpo
-from lightning_modules.fitting import fit
-from lightning_modules.generation import Sampler
+from data.files.stages import TemporaryStages
+from lightning_modules.distributed.processes import Group
 from lightning_modules.losses.dpo import dpo_loss
 from lightning_modules.losses.sft import sft_loss
-from lightning_modules.networks.pretrained import Lora
-from lightning_modules.ranks import Group
-from lightning_modules.re import RelationGenerator
-from lightning_modules.sft import Sft
+from lightning_modules.networks.hub.pretrained import Lora
+from lightning_modules.preference.dpo import Dpo
+from lightning_modules.relations.re import RelationGenerator
+from lightning_modules.sampling.sampler import Sampler
+from lightning_modules.sft.sft import Sft
+from lightning_modules.training.fit import fit
 from tests.lightning_modules.resume_process import LinesLogger
 from tests.lightning_modules.tiny_models import Corpus, tiny
 from tests.lightning_modules.tiny_world import SumData

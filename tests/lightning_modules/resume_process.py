@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from lightning.pytorch.loggers import Logger
 
-from lightning_modules.fitting import fit
-from lightning_modules.networks.pretrained import Lora
-from lightning_modules.re import RelationGenerator
+from lightning_modules.networks.hub.pretrained import Lora
+from lightning_modules.relations.re import RelationGenerator
+from lightning_modules.training.fit import fit
 from tests.lightning_modules.tiny_models import Corpus, tiny
 
 EPOCHS = 8

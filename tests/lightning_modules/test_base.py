@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_modules.base import Optimiser
-from lightning_modules.re import RelationGenerator
+from lightning_modules.relations.re import RelationGenerator
 from tests.lightning_modules.tiny_models import Corpus, optimiser, tiny
 
 

@@ -3,14 +3,14 @@
 import pytest
 from hydra.utils import instantiate
 
-from lightning_modules.dpo import Dpo
 from lightning_modules.losses.dpo import dpo_loss, ipo_loss
 from lightning_modules.losses.sft import dft_loss, sft_loss
-from lightning_modules.sft import Sft
-from sweeps import plan
+from lightning_modules.preference.dpo import Dpo
+from lightning_modules.sft.sft import Sft
+from sweeps.planning import plan
+from sweeps.preflight.schema import _check_node
 from sweeps.run import strip
-from sweeps.schema import _check_node
-from sweeps.signature import PRESENTATION
+from sweeps.signatures.signature import PRESENTATION
 from tests.lightning_modules.tiny_world import SumData
 
 

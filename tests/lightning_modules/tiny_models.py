@@ -2,12 +2,12 @@
 
 from transformers import BertTokenizerFast
 
-from data.batches import StepLoader
+from data.loading.step_loader import StepLoader
 from data.records.relations import Neighbour, Prompt, RelationExample
-from data.refinement import label_of
+from data.relations.label_refinement import label_of
 from lightning_modules.base import Optimiser
-from lightning_modules.networks.marked_generator import MarkedGenerator
-from lightning_modules.networks.pretrained import Pretrained
+from lightning_modules.networks.answerer.marked_generator import MarkedGenerator
+from lightning_modules.networks.hub.pretrained import Pretrained
 
 LABELS = ("Cause-Effect(e1,e2)", "Cause-Effect(e2,e1)", "Message-Topic(e1,e2)", "Other")
 
@@ -31,7 +31,7 @@ def example(index, text, label):
 
 
 class Corpus:
-    """The part of ``data.modules.RelationData`` that methods use."""
+    """The part of ``data.relations.relation_data.RelationData`` that methods use."""
 
     def __init__(self, *, seed=0, batch_size=4, labels=LABELS, k=0):
         self.labels = labels

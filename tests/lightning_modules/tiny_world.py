@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from data.batches import StepLoader
+from data.loading.step_loader import StepLoader
 from data.records.texts import Demonstration, PreferencePair
 from data.worlds.vocabulary import Vocabulary
 from lightning_modules.base import Optimiser
-from lightning_modules.networks.tiny_model import TinyModel
+from lightning_modules.networks.decoder.config import TinyModel
 
 LARGEST = 5
 

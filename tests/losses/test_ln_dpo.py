@@ -31,9 +31,7 @@ def test_worked_example_per_token_and_per_byte():
 
 def test_without_normalising_it_is_dpo():
     plain = dpo_loss(*(each.sums for each in FOUR), beta=0.1, label_smoothing=0.2)
-    assert torch.equal(
-        ln_dpo_loss(*FOUR, beta=0.1, length_unit="sequence", label_smoothing=0.2).losses, plain.losses
-    )
+    assert torch.equal(ln_dpo_loss(*FOUR, beta=0.1, length_unit="sequence", label_smoothing=0.2).losses, plain.losses)
 
 
 def test_gradient_raises_chosen_and_lowers_rejected_by_the_inverse_of_their_lengths():

@@ -9,9 +9,7 @@ INVERTIBLE = sorted(name for name, row in DIVERGENCES.items() if row.invertible)
 
 def problem(seed=0, prompts=4, responses=7):
     generator = torch.Generator().manual_seed(seed)
-    return [
-        torch.randn(prompts, responses, generator=generator, dtype=torch.float64).log_softmax(1) for _ in range(2)
-    ]
+    return [torch.randn(prompts, responses, generator=generator, dtype=torch.float64).log_softmax(1) for _ in range(2)]
 
 
 def primal(logps, base, expert, name, beta):

@@ -28,8 +28,9 @@ def history(outputs, name):
 
 def completions(outputs):
     """How often each cell ran to its end."""
-    return {path.parent.name: path.read_text().count("completed\n")
-            for path in sorted(Path(outputs).glob("runs/*/history"))}
+    return {
+        path.parent.name: path.read_text().count("completed\n") for path in sorted(Path(outputs).glob("runs/*/history"))
+    }
 
 
 def scripted(job):
@@ -54,8 +55,11 @@ def _scripted(job):
     (folder / "failed.json").unlink(missing_ok=True)
     # Slurm names the cell's GPU by its device where there is one; files that stand for GPUs are only counted.
     gpu = os.environ.get("CUDA_VISIBLE_DEVICES") or os.environ.get("SLURM_GPUS_ON_NODE")
-    note(folder, f"started {os.getpid()} gpu {gpu} cwd {os.getcwd()} "
-                 f"job {os.environ.get('SLURM_JOB_ID')} threads {threading.active_count()}")
+    note(
+        folder,
+        f"started {os.getpid()} gpu {gpu} cwd {os.getcwd()} "
+        f"job {os.environ.get('SLURM_JOB_ID')} threads {threading.active_count()}",
+    )
     print("output of the cell", flush=True)
     action = config["action"]
     if action == "kill once" and len([line for line in history(job.outputs, job.signature) if "started" in line]) == 1:

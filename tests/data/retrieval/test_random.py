@@ -1,6 +1,6 @@
 import numpy as np
 
-from data.artifacts import TemporaryStages
+from data.files.stages import TemporaryStages
 from data.retrieval.random import RandomRetriever
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.artifacts import TemporaryStages
+from data.files.stages import TemporaryStages
 from data.retrieval.base import joined, top_hits
 from data.retrieval.bm25 import BM25Retriever
 from data.retrieval.none import NoRetriever

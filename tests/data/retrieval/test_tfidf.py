@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from data.artifacts import TemporaryStages
+from data.files.stages import TemporaryStages
 from data.retrieval.tfidf import TfidfRetriever
 
 

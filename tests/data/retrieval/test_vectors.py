@@ -78,7 +78,7 @@ BUILDER = """
     import sys, time
     from pathlib import Path
     import numpy as np
-    from sweeps.stages import StageStore
+    from sweeps.execution.stages import StageStore
     from data.retrieval.vectors import write_vectors
 
     folder, slow = Path(sys.argv[1]), sys.argv[2] == "slow"

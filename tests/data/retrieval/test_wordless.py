@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.artifacts import TemporaryStages
+from data.files.stages import TemporaryStages
 from data.retrieval.bm25 import BM25Retriever
 from data.retrieval.dense import DenseRetriever
 from data.retrieval.sbert import SbertRetriever

@@ -12,8 +12,8 @@ import pytest
 
 from data.verifiers.expressions import FormulaSyntaxError, IllegalTextError, evaluate
 from data.verifiers.final_answer import correct, equivalent
-from data.worlds.countdown import Countdown
-from data.worlds.general_points import GeneralPoints
+from data.worlds.cards.countdown import Countdown
+from data.worlds.cards.general_points import GeneralPoints
 
 MEGABYTE = 1 << 20
 HOSTILE = {

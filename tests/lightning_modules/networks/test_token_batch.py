@@ -5,8 +5,8 @@ import torch
 
 from data.worlds.vocabulary import Vocabulary
 from lightning_modules.losses.logps import IGNORED
+from lightning_modules.networks.decoder.model import TinyDecoder
 from lightning_modules.networks.language_model import LanguageModel, WorldCodec
-from lightning_modules.networks.tiny_decoder import TinyDecoder
 from lightning_modules.networks.token_batch import packed_batch, padded_batch, shared_prompt_batch
 
 PROMPTS = [[1, 5, 6], [1, 7], [1, 8, 9, 5]]

@@ -1,0 +1,14 @@
+"""DPO on means of log-probabilities (length-normalised)."""
+
+from __future__ import annotations
+
+from lightning_modules.losses.dpo import PreferenceLoss, dpo_loss
+from lightning_modules.preference.objective import Objective, Options, PairValues
+
+
+def loss(values: PairValues, options: Options) -> PreferenceLoss:
+    """DPO against the initial pivot."""
+    return dpo_loss(*values[:4], beta=options.beta)
+
+
+OBJECTIVE = Objective(loss, beta=2.5)
