@@ -85,7 +85,8 @@ chaos: $(STAMP) $(RAY_STAMP)  ## kill a running sweep 60 times and compare its t
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 .PHONY: check
-check: $(STAMP)  ## lint and types (under a minute)
+check: $(STAMP)  ## format, lint and types (under a minute)
+	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run .venv/bin/ruff format ."; exit 1; }
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 

@@ -8,6 +8,17 @@ import pytest
 pytest_plugins = ["tests.smollm2"]
 
 
+def pytest_collection_modifyitems(items):
+    """Tests marked ``gpu`` are skipped where there is no CUDA device; torch is asked only where there are such tests."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
 def loopback(host: str) -> bool:
     if host in ("localhost", ""):
         return True

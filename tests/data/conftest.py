@@ -1,9 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hypothesis import settings
-from omegaconf import OmegaConf
 
 from data.files.sources import DataNotFoundError, locate
 
@@ -31,6 +29,9 @@ def needs_file():
 @pytest.fixture
 def relation_config():
     """Settings of a data config with the simple prompt and no retriever, as its constructor takes them."""
+    # Here and not above: tests of records, verifiers and worlds need no Hydra.
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
 
     def composed(*overrides: str) -> dict:
         with initialize_config_dir(str(CONF), version_base="1.3"):

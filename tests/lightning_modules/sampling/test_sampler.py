@@ -233,7 +233,7 @@ def test_networks_without_fixed_shapes_say_so():
         rollouts(build(hub=True), fixed=True)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("compiled", [False, True])
 def test_on_a_gpu_graphs_write_what_training_scores(compiled):
     model = build(4).to("cuda")
@@ -248,7 +248,7 @@ def test_on_a_gpu_graphs_write_what_training_scores(compiled):
             model.network.layers[0].output.weight.mul_(-1)  # the graph reads the new weights
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_on_a_gpu_graphs_outlive_others_that_were_dropped(monkeypatch):
     monkeypatch.setattr(fixed_sampling, "_KEPT_BYTES", 1)
     model = build().to("cuda")
