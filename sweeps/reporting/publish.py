@@ -220,12 +220,12 @@ def _csv(found: Mapping[str, Any]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     head = ["row", "seed", "score", "value", "low", "high", "published", "difference", "status", "signature", "commit"]
     writer.writerow(head)
-    for row in found["rows"]:
-        for name, score in row["scores"].items():
+    for one in found["rows"]:
+        for name, score in one["scores"].items():
             ours, paper = score["ours"] or {}, score["published"] or {}
             numbers = [ours.get("value"), ours.get("low"), ours.get("high"), paper.get("value"), score["difference"]]
-            status = "done" if row["seeds"] == row["expected_seeds"] else "partial"
-            writer.writerow([row["row"], "", name, *numbers, status, "", found["commit"]])
+            status = "done" if one["seeds"] == one["expected_seeds"] else "partial"
+            writer.writerow([one["row"], "", name, *numbers, status, "", found["commit"]])
     for cell in found["cells"]:
         for name, value in cell["scores"].items() or [("", "")]:
             about = [cell["status"], cell["signature"], cell["commit"]]

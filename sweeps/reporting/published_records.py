@@ -53,6 +53,7 @@ def origin(records: Mapping[str, Any], dirty: bool, outputs: Path) -> dict[str, 
         if isinstance(digest, str)
     }
     stage_seconds = [read_json(outputs / "stages" / name / "stage.json").get("seconds", 0.0) for name in sorted(stages)]
+    began = min((attempt["started"] for found in receipts for attempt in found["attempts"][-1:]), default=0.0)
     return {
         "commit": receipts[-1]["commit"],
         "commits": sorted({found["commit"] for found in receipts}),
@@ -61,6 +62,7 @@ def origin(records: Mapping[str, Any], dirty: bool, outputs: Path) -> dict[str, 
         "hardware": [json.loads(text) for text in sorted(machines)],
         "versions": {"python": sorted(pythons), **{name: sorted(packages[name]) for name in sorted(packages)}},
         "seconds": {
+            "elapsed": round(ordered[-1][1]["finished"] - began, 1),
             "cells": round(sum(done["seconds"] for _, done in ordered), 1),
             "shared_stages": round(sum(stage_seconds), 1),
         },
