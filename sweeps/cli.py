@@ -30,6 +30,7 @@ HELP = """papergrid: run the ablation grids of post-training papers again, and s
   papergrid sweep  sweep=re/main scale=tiny      run what is missing (again: go on where it stopped)
   papergrid status sweep=re/main [--watch]       what is done, running, failed
   papergrid table  sweep=re/main                 the table: paper, ours with interval, verdicts
+  papergrid publish sweep=re/main | --pages      results as data in docs/results; the pages' parts from them
   papergrid verify outputs                       recompute every number from the stored per-example results
   papergrid stages [outputs] [--prune [--yes]]   shared products on disk; what no run needs; deletes it
   papergrid list                                 all sweeps, with the scales that each has
@@ -41,6 +42,7 @@ One cell by hand: python -m sweeps.run method=re retriever=bm25 prompt=labelled 
 """
 
 FLAGS = {"--json", "--watch", "--accept-code-drift", "--prune", "--yes", "--cells", "--quiet"}
+FLAGS |= {"--partial", "--dirty", "--pages"}
 
 
 @dataclass
@@ -228,6 +230,18 @@ def table(arguments: Sequence[str]) -> int:
     return _table(select(arguments, flags={"--accept-code-drift"}, write=True))
 
 
+def publish(arguments: Sequence[str]) -> int:
+    """Writes a finished table as data below ``docs/results`` and the pages' parts made from it."""
+    from sweeps.reporting.pages import write_pages
+    from sweeps.reporting.publish import publish as published
+
+    if list(arguments) != ["--pages"]:
+        selection = select(arguments, flags={"--partial", "--dirty", "--accept-code-drift"})
+        flags = selection.request.flags
+        published(selection, partial="--partial" in flags, dirty="--dirty" in flags)
+    return write_pages()
+
+
 def _table(selection: Selection) -> int:
     from sweeps.reporting.report import write_table
 
@@ -398,6 +412,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "sweep": sweep,
     "status": status,
     "table": table,
+    "publish": publish,
     "verify": verify,
     "stages": stages,
     "list": list_sweeps,
