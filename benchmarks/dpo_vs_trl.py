@@ -34,10 +34,10 @@ from data.files.stages import TemporaryStages
 from data.loading.item_data import ItemData
 from data.records.texts import PreferencePair
 from lightning_modules.base import Optimiser
-from lightning_modules.losses.dpo import dpo_loss
 from lightning_modules.networks.hub.causal_lm import HubCausal
 from lightning_modules.networks.language_model import LanguageModel
-from lightning_modules.preference.dpo import Dpo
+from lightning_modules.preference.module import PreferenceOptimisation
+from lightning_modules.preference.objectives.dpo import Dpo
 from lightning_modules.sampling.sampler import Sampler
 from lightning_modules.training.fit import fit
 
@@ -138,7 +138,7 @@ def ours(model: SameLlama, batches: Sequence[Sequence[PreferencePair]], skip: in
     """Our module through our training loop."""
     clock, losses = Clock(), []
 
-    class Recorded(Dpo):
+    class Recorded(PreferenceOptimisation):
         def losses(self, batch: Any) -> Any:
             values, read = super().losses(batch)
             losses.append(values.detach().mean())
@@ -149,7 +149,7 @@ def ours(model: SameLlama, batches: Sequence[Sequence[PreferencePair]], skip: in
         model=model,
         seed=0,
         sampler=Sampler(max_tokens=1),
-        loss=_dpo,
+        objective=Dpo(beta=BETA, label_smoothing=0.0, summed=True, reads_sources=False, blended=False),
         share_prompt=share_prompt,
         start_tolerance=1e-2 if model.options.bf16 else 1e-4,
     )
@@ -169,10 +169,6 @@ def ours(model: SameLlama, batches: Sequence[Sequence[PreferencePair]], skip: in
             progress=clock.tick,
         )
     return Result(*clock.rates(_tokens(batches), skip), [float(one) for one in losses])
-
-
-def _dpo(*values: torch.Tensor) -> Any:
-    return dpo_loss(*values, beta=BETA)
 
 
 def theirs(model: SameLlama, batches: Sequence[Sequence[PreferencePair]], skip: int) -> Result:

@@ -24,6 +24,7 @@ WITH_PACKAGE = {
     "data/order",
     "data/questions",
     "method/rl",
+    "method/shared",
     "model/shared",
     "prompt/style",
     "retriever/shared",
@@ -41,6 +42,7 @@ GOES_WITH = {
     ("method", "sft"): ("evaluation=text",),
     ("method", "dpo"): ("evaluation=text",),
     ("method", "ipo"): ("evaluation=text",),
+    **{("objective", name): ("evaluation=text", "method=dpo") for group, name in OPTIONS if group == "objective"},
     ("evaluation", "rag"): ("method=rag_sft", "data=facts"),
     ("base", "longrag/reader"): ("method=rag_prompting", "data=facts", "evaluation=rag"),
     **{("method", name): ("evaluation=rag",) for name in RAG_METHODS},
@@ -135,6 +137,9 @@ def test_every_option_composes_and_resolves(group, name):
         ("data=samples", "data.batch_size=4", "data.train_limit=20", "trainer.max_epochs=2"),
         ("base=re/fewrel", "base.seed=3", "evaluation.decoding=free"),
         ("method.tune=false", "evaluation.limit=5"),
+        ("method=dpo", "evaluation=text", "model=tiny_decoder"),
+        ("method=dpo", "evaluation=text", "model=tiny_decoder", "objective=simpo", "objective.gamma=0.5"),
+        ("experiment=preferences", "base=infifpo/preference_policy", "objective=ipo"),
     ],
 )
 def test_our_composition_equals_hydras(overrides):

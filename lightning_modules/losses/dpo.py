@@ -2,7 +2,7 @@
 
 Shapes: B pairs. A `logps` argument is (B,), in nats, one value per response: sums over tokens (DPO: beta about 0.1)
 or means per unit of length from `logps.normalise` (IPO, length-normalised DPO: beta about 2.5). Reference values are
-constants: pass them without a graph. Built on them: `ln_dpo`, `reference_controls`, `infifpo`, and multi-reference DPO,
+constants: pass them without a graph. Built on them: `reference_controls`, `infifpo`, and multi-reference DPO,
 which is `dpo_loss` with `mrpo.harmonic_reference_logps` of the chosen and of the rejected responses.
 """
 

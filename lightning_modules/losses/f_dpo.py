@@ -14,6 +14,11 @@ from lightning_modules.losses.divergences import DIVERGENCES
 from lightning_modules.losses.dpo import PreferenceLoss, log_ratios
 
 
+def offered() -> list[str]:
+    """Names of the divergences whose f' determines the ratio, which an implicit reward needs."""
+    return [name for name, row in DIVERGENCES.items() if row.invertible]
+
+
 def f_dpo_loss(
     policy_chosen_logps: Tensor,
     policy_rejected_logps: Tensor,
@@ -34,8 +39,7 @@ def f_dpo_loss(
         max_slope: for most divergences the reward is exponential in the log-ratio and overflows at lengths of a few
             dozen tokens. It goes on as a straight line from where its slope is this many times that at ratio 1.
     """
-    offered = [name for name, row in DIVERGENCES.items() if row.invertible]
-    check_choice("divergence", divergence, offered)
+    check_choice("divergence", divergence, offered())
     check_number("max_slope", max_slope, at_least=1.0)
     chosen, rejected = log_ratios(
         policy_chosen_logps, policy_rejected_logps, ref_chosen_logps, ref_rejected_logps, beta

@@ -1,18 +1,19 @@
-"""The objectives of the preference family by name: which loss takes which of a pair's scores, in which unit.
+"""What an objective of the preference family is: which loss takes which of a pair's scores.
 
-Mathematics is in ``losses``; what each loss is given is in a file of ``objectives`` that has an OBJECTIVE. To add one,
-add a file: nothing else names them, and a run counts the one that its config names.
+Mathematics is in ``losses``. What each loss is given is a class in a file of ``objectives``; its numbers and what it
+reads stand in ``conf/objective/<name>.yaml`` and nowhere else, for the plan and for the training alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from lightning_modules.losses.by_name import ByName
+from lightning_modules.losses.checks import check_number
 from lightning_modules.losses.dpo import PreferenceLoss
 from lightning_modules.losses.infifpo import FusedReference, fuse_reference_logps
 
@@ -31,38 +32,47 @@ class PairValues(NamedTuple):
     source_rejected: Tensor
 
 
-@dataclass(frozen=True)
-class Options:
-    """Numbers and choices of all objectives; each takes what it needs. See the losses for their meaning."""
-
-    beta: float
-    gamma: float
-    alpha: float
-    margin: float
-    source: int
-    fusion: dict[str, Any] = field(default_factory=dict)
-
-
-class Objective(NamedTuple):
-    """One objective.
+class Fusion(NamedTuple):
+    """What a method says of its sources.
 
     Attributes:
-        loss: of values and options.
-        beta: where the method gives none.
-        summed: takes sums of log-probabilities, whatever the method's unit of length.
-        sources: reads the sources' scores.
-        blended: takes the two pairs of ``data.blend`` in place of one.
-        margin: needs the mean of the fusion margin.
-        single: reads the scores of one source, which the method names.
+        options: strategy, clip, scope, anchor and distance, see ``losses.infifpo``.
+        sources: their names, by column of the values.
+        margin: mean of the fusion margin over the training pairs, nats per unit of length, at least 0.
     """
 
-    loss: Callable[[PairValues, Options], PreferenceLoss]
+    options: dict[str, Any]
+    sources: tuple[str, ...] = ()
+    margin: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective(ABC):
+    """One objective; numbers of its own are fields of its class. No field that says what it reads has a default.
+
+    Args:
+        beta: above 0.
+        summed: takes sums of log-probabilities, whatever the method's unit of length.
+        reads_sources: reads the sources' scores.
+        blended: takes the two pairs of ``data.blend`` in place of one.
+    """
+
     beta: float
-    summed: bool = False
-    sources: bool = False
-    blended: bool = False
-    margin: bool = False
-    single: bool = False
+    summed: bool
+    reads_sources: bool
+    blended: bool
+
+    def __post_init__(self) -> None:
+        check_number("objective.beta", self.beta, above=0.0)
+
+    @abstractmethod
+    def loss(self, values: PairValues, fusion: Fusion) -> PreferenceLoss:
+        """Losses and rewards (B,) of B pairs."""
+
+    def check_sources(self, sources: Sequence[str]) -> None:
+        """``ValueError`` where the sources that a method names do not do."""
+        if self.reads_sources and not sources:
+            raise ValueError(f"the objective {type(self).__name__} reads sources: name at least one in method.sources")
 
 
 def halves(chosen: Tensor, rejected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -71,13 +81,7 @@ def halves(chosen: Tensor, rejected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return by_source, by_pivot, rejected.chunk(2)[0]
 
 
-BY_NAME = "lightning_modules.preference.objectives"
-
-OBJECTIVES: Mapping[str, Objective] = ByName(BY_NAME, "OBJECTIVE")
-"""Objectives by name. Betas: 2.5 for means, 0.1 for sums as in the paper; SimPO has its own; IPO's is unknown."""
-
-
-def fused(values: PairValues, fusion: dict[str, Any]) -> FusedReference:
+def fused(values: PairValues, options: dict[str, Any]) -> FusedReference:
     """The fused reference of max-margin or another strategy from the initial pivot, for reports."""
-    chosen = {key: value for key, value in fusion.items() if key != "anchor"}
+    chosen = {key: value for key, value in options.items() if key != "anchor"}
     return fuse_reference_logps(*values[2:], **chosen)

@@ -14,13 +14,6 @@ from sweeps.signatures.signature import hash_of
 _ORDER = frozenset({"batch_size", "bucket", "seed", "cost"})
 """Keys of a data config that decide how it is gone through, and not what is in it."""
 
-SCORED = {
-    "infifpo": "pairs", "infifpo_ipo": "pairs", "multi_reference": "pairs", "single_reference": "pairs",
-    "constant_margin": "pairs", "infifpo_wrpo": "blended pairs",
-}  # fmt: skip
-"""What sources score for an objective, by its name; nothing for others. ``pair_objectives.OBJECTIVES`` decides it, and
-needs torch, which a plan does not import: a test holds the two equal."""
-
 
 class Product(NamedTuple):
     """Something that is built once for all cells whose configs give the same ``key``."""
@@ -72,10 +65,17 @@ def _pairs(config: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Produ
     key = hash_of({"data": written, "by": {name: sources.get(name) for name in writers}})
     half = "SFT" if data.get("half") == "sft" else "preferences"
     yield Product("preference_candidates", key, f"responses of {len(writers)} models, for {half}")
-    texts = SCORED.get(str(method.get("objective")))
+    texts = _scored(method.get("objective") or {})
     for name in method.get("sources") or () if texts else ():
         scored = hash_of({"pairs": key, "texts": texts, "by": sources.get(name)})
         yield Product("source_logps", scored, f"log-probabilities of the {texts} under {name}")
+
+
+def _scored(objective: Mapping[str, Any]) -> str:
+    """What sources score for an objective, as ``conf/objective`` says; "" where it reads none of them."""
+    if not objective.get("reads_sources"):
+        return ""
+    return "blended pairs" if objective.get("blended") else "pairs"
 
 
 def _named(retriever: Mapping[str, Any]) -> str:

@@ -8,7 +8,6 @@ import os
 import select
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,14 +15,14 @@ from torch import nn
 
 from data.files.stages import TemporaryStages
 from lightning_modules.distributed.processes import Group
-from lightning_modules.losses.dpo import dpo_loss
 from lightning_modules.losses.sft import sft_loss
 from lightning_modules.networks.hub.pretrained import Lora
-from lightning_modules.preference.dpo import Dpo
+from lightning_modules.preference.module import PreferenceOptimisation
 from lightning_modules.relations.re import RelationGenerator
 from lightning_modules.sampling.sampler import Sampler
 from lightning_modules.sft.sft import Sft
 from lightning_modules.training.fit import fit
+from tests.lightning_modules.objectives import objective
 from tests.lightning_modules.resume_process import LinesLogger
 from tests.lightning_modules.tiny_models import Corpus, tiny
 from tests.lightning_modules.tiny_world import SumData
@@ -69,7 +68,7 @@ def train(
     module.attach(data)
     if half:
         module.network.to(torch.bfloat16)
-    if isinstance(module, Dpo):
+    if isinstance(module, PreferenceOptimisation):
         module.prepare(data, TemporaryStages())
     for part in module.network.modules():
         if isinstance(part, nn.Dropout):
@@ -98,8 +97,8 @@ def sft(model):
 
 
 def dpo(model):
-    loss = partial(dpo_loss, beta=0.1)
-    return Dpo(model=model, seed=3, sampler=Sampler(max_tokens=3), loss=loss, chunk=7), SumData(pairs=True, seed=3)
+    options = {"seed": 3, "sampler": Sampler(max_tokens=3), "objective": objective("dpo"), "chunk": 7}
+    return PreferenceOptimisation(model=model, **options), SumData(pairs=True, seed=3)
 
 
 METHODS = {"sft": sft, "dpo": dpo}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from lightning_modules.losses.dpo import PreferenceLoss
 from lightning_modules.losses.reference_controls import constant_margin_loss
-from lightning_modules.preference.objective import Objective, Options, PairValues
+from lightning_modules.preference.objective import Fusion, Objective, PairValues
 
 
-def loss(values: PairValues, options: Options) -> PreferenceLoss:
+@dataclass(frozen=True, kw_only=True)
+class ConstantMargin(Objective):
     """DPO with a constant margin."""
-    return constant_margin_loss(*values[:4], margin=options.margin, beta=options.beta)
 
-
-OBJECTIVE = Objective(loss, beta=2.5, sources=True, margin=True)
+    def loss(self, values: PairValues, fusion: Fusion) -> PreferenceLoss:
+        """DPO of policy and initial pivot, which have to come further apart by the mean margin."""
+        return constant_margin_loss(*values[:4], margin=fusion.margin, beta=self.beta)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from lightning_modules.losses.dpo import PreferenceLoss
 from lightning_modules.losses.infifpo import infifpo_loss
-from lightning_modules.preference.objective import Objective, Options, PairValues
+from lightning_modules.preference.objective import Fusion, Objective, PairValues
 
 
-def loss(values: PairValues, options: Options) -> PreferenceLoss:
+@dataclass(frozen=True, kw_only=True)
+class InfiFpo(Objective):
     """InfiFPO in DPO's form."""
-    return infifpo_loss(*values, beta=options.beta, **options.fusion)
 
-
-OBJECTIVE = Objective(loss, beta=2.5, sources=True)
+    def loss(self, values: PairValues, fusion: Fusion) -> PreferenceLoss:
+        """DPO of the policy and the fused reference."""
+        return infifpo_loss(*values, beta=self.beta, **fusion.options)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from lightning_modules.losses.dpo import PreferenceLoss
 from lightning_modules.losses.infifpo import infifpo_loss
-from lightning_modules.preference.objective import Objective, Options, PairValues
+from lightning_modules.preference.objective import Fusion, Objective, PairValues
 
 
-def loss(values: PairValues, options: Options) -> PreferenceLoss:
+@dataclass(frozen=True, kw_only=True)
+class InfiFpoIpo(Objective):
     """InfiFPO in IPO's form."""
-    return infifpo_loss(*values, beta=options.beta, objective="ipo", **options.fusion)
 
-
-OBJECTIVE = Objective(loss, beta=0.1, sources=True)
+    def loss(self, values: PairValues, fusion: Fusion) -> PreferenceLoss:
+        """IPO of the policy and the fused reference."""
+        return infifpo_loss(*values, beta=self.beta, objective="ipo", **fusion.options)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from lightning_modules.losses.dpo import PreferenceLoss, ipo_loss
-from lightning_modules.preference.objective import Objective, Options, PairValues
+from lightning_modules.preference.objective import Fusion, Objective, PairValues
 
 
-def loss(values: PairValues, options: Options) -> PreferenceLoss:
+@dataclass(frozen=True, kw_only=True)
+class Ipo(Objective):
     """IPO against the initial pivot."""
-    return ipo_loss(*values[:4], beta=options.beta)
 
-
-OBJECTIVE = Objective(loss, beta=0.1)
+    def loss(self, values: PairValues, fusion: Fusion) -> PreferenceLoss:
+        """IPO of policy and initial pivot."""
+        return ipo_loss(*values[:4], beta=self.beta)

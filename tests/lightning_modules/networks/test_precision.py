@@ -14,11 +14,10 @@ from data.reasoning.verified_problems import VerifiedProblems
 from data.records.texts import PreferencePair
 from data.worlds.cards.countdown import Countdown
 from lightning_modules.evaluation.policy_probe import PolicyProbe
-from lightning_modules.losses.dpo import dpo_loss
 from lightning_modules.losses.sft import sft_loss
 from lightning_modules.networks.hub.pretrained import Lora, Pretrained
 from lightning_modules.networks.precision import computing, keep_trained_in_32_bits, slowdown_on_cpu
-from lightning_modules.preference.dpo import Dpo
+from lightning_modules.preference.module import PreferenceOptimisation
 from lightning_modules.relations.re import RelationGenerator
 from lightning_modules.rl.terms import Ppo
 from lightning_modules.sampling.sampler import Sampler, evaluating
@@ -31,6 +30,7 @@ from lightning_modules.sft_rl.controller import Mixer
 from lightning_modules.sft_rl.module import Mixing
 from lightning_modules.training import fit as fitting
 from lightning_modules.training.fit import check_options, fit
+from tests.lightning_modules.objectives import objective
 from tests.lightning_modules.tiny_models import Corpus, optimiser, tiny
 from tests.lightning_modules.tiny_world import SumData
 
@@ -63,7 +63,7 @@ METHODS = {
     "sft_kl": (SftKl, {}, SumData),
     "neftune": (Neftune, {}, SumData),
     "f_sft": (FSft, {"value": "learned", "divergence": "jensen_shannon"}, SumData),
-    "dpo": (Dpo, {"loss": partial(dpo_loss, beta=0.1)}, lambda: SumData(pairs=True)),
+    "dpo": (PreferenceOptimisation, {"objective": objective("dpo")}, lambda: SumData(pairs=True)),
     "grpo": (mixing(Mixer), None, problems),
     "ppo": (mixing(Mixer, partial(Ppo, critic_warmup=0)), None, problems),
     "amft": (mixing(partial(Amft, meta_every=1, validation_prompts=4, validation_rollouts=2)), None, problems),
@@ -312,7 +312,7 @@ def test_smollm2_stored_in_16_bits_learns_preferences_at_5e_7(smollm2_folder, tm
             weights_dtype=dtype, optimiser=optimiser(learning_rate=RATE, warmup=0.0, weight_decay=0.0),
         )  # fmt: skip
         method, data, losses = (
-            Dpo(model=model, seed=0, sampler=SAMPLER, loss=partial(dpo_loss, beta=0.1)),
+            PreferenceOptimisation(model=model, seed=0, sampler=SAMPLER, objective=objective("dpo")),
             Pairs(),
             Losses(),
         )

@@ -8,10 +8,11 @@ from data.files.stages import TemporaryStages
 from data.records.texts import PreferencePair
 from lightning_modules.base import Optimiser
 from lightning_modules.networks.hub.pretrained import Pretrained
-from lightning_modules.preference.infifpo import InfiFpo
+from lightning_modules.preference.module import PreferenceOptimisation
 from lightning_modules.preference.source_models import Author
 from lightning_modules.sampling.sampler import Sampler
 from tests.lightning_modules.chat_tokenizers import LOSSLESS, TEMPLATES, save_model
+from tests.lightning_modules.objectives import objective
 
 WRAPPER = "User: {prompt}\nAnswer:"
 TEXTS = (
@@ -42,9 +43,8 @@ def check(model):
     """Policy, initial pivot and source agree on every pair, in sum and in number of tokens."""
     data = Pairs()
     data.authors["itself"] = Author("itself", model.build_language_model())
-    method = InfiFpo(
-        model=model, seed=0, sampler=Sampler(max_tokens=4), objective="infifpo", sources=("itself",), max_share=1.0
-    )
+    options = {"objective": objective("infifpo"), "sources": ("itself",), "max_share": 1.0}
+    method = PreferenceOptimisation(model=model, seed=0, sampler=Sampler(max_tokens=4), **options)
     method.attach(data)
     method.prepare(data, TemporaryStages())
     batch = method.collate(data.items("train"))

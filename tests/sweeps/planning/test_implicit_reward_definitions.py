@@ -75,7 +75,7 @@ def test_tuning_uses_dev_and_a_seed_of_its_own():
     grids = {}
     for cell in tuned:
         dpo = cell.config["base"]
-        setting = dpo["method"]["loss"]["beta"], dpo["model"]["optimiser"]["learning_rate"]
+        setting = dpo["objective"]["beta"], dpo["model"]["optimiser"]["learning_rate"]
         grids.setdefault(cell.needs[1], set()).add(setting)
     (offered,) = {frozenset(settings) for settings in grids.values()}
     assert len(grids) == 5 and len(offered) == 16, "every SFT policy is given the same choice"
@@ -83,4 +83,4 @@ def test_tuning_uses_dev_and_a_seed_of_its_own():
     assert len(used) == 5
     for cell in used:
         dpo = cell.config["base"]
-        assert (dpo["method"]["loss"]["beta"], dpo["model"]["optimiser"]["learning_rate"]) in offered
+        assert (dpo["objective"]["beta"], dpo["model"]["optimiser"]["learning_rate"]) in offered

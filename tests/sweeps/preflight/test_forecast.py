@@ -96,9 +96,10 @@ def test_pairs_and_their_scores_are_listed_with_their_fan_out(tmp_path):
         sources = {source: {"of": source, "method": {"tune": False}} for source in ("one", "two", "pivot")}
         return made_cell(name, config=changed(CONFIG, data={**CONFIG["data"], **data}, sources=sources, method=method))
 
-    fused = {"objective": "infifpo", "sources": ["one", "two"]}
-    cells = [cell("a", **fused), cell("b", **{**fused, "clip": False}), cell("c", objective="dpo", sources=["one"])]
-    cells += [cell("d", seed=1, **fused), cell("e", seed=1, objective="dpo", sources=["one"])]
+    fused = {"objective": {"reads_sources": True, "blended": False}, "sources": ["one", "two"]}
+    plain = {"objective": {"reads_sources": False, "blended": False}, "sources": ["one"]}
+    cells = [cell("a", **fused), cell("b", **{**fused, "clip": False}), cell("c", **plain)]
+    cells += [cell("d", seed=1, **fused), cell("e", seed=1, **plain)]
     plan = plan_of(tmp_path, cells)
     assert [(stage.kind, stage.shared_by) for stage in plan.stages] == [
         ("preference_candidates", 3), ("source_logps", 2), ("source_logps", 2), ("preference_candidates", 2)

@@ -132,7 +132,7 @@ def test_a_line_that_computes_something_names_every_run_anew(cells, root, file):
         ("losses/f_divergences/pearson_clamped.py", "curvature=2.0", "curvature=2.5", r"pearson_clamped"),
         ("losses/f_divergences/kl_policy_expert.py", "-1 - math.log", "-2 - math.log", r"kl_policy_expert"),
         ("losses/simpo.py", "gamma", "gamma_", r"SimPO"),
-        ("preference/objectives/infifpo_wrpo.py", "beta=2.5", "beta=2.6", r"InfiFPO-WRPO"),
+        ("preference/objectives/infifpo_wrpo.py", "alpha=self.alpha", "alpha=1 - self.alpha", r"InfiFPO-WRPO"),
         ("losses/wrpo.py", "alpha", "alpha_", r"WRPO"),
         ("losses/reference_controls.py", "margin", "margin_", r"nothing"),
         ("sft/neftune.py", "noise_alpha", "noise", r"NEFTune"),

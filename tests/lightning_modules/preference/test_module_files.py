@@ -10,10 +10,11 @@ from data.preferences.pair_files import PreferenceFiles
 from data.records.preferences import PreferenceReading
 from data.worlds.vocabulary import Vocabulary
 from lightning_modules.losses.infifpo import infifpo_loss
-from lightning_modules.preference.dpo import StaleReferenceError
-from lightning_modules.preference.infifpo import InfiFpo, further_apart
+from lightning_modules.preference.module import PreferenceOptimisation, further_apart
 from lightning_modules.preference.objective import PairValues
+from lightning_modules.preference.reference import StaleReferenceError
 from lightning_modules.sampling.sampler import Sampler
+from tests.lightning_modules.objectives import objective
 from tests.lightning_modules.tiny_world import tiny_model
 
 VOCABULARY = Vocabulary((*"0123456789+=",), separator="")
@@ -24,17 +25,17 @@ ROWS = [{"prompt": f"{one}+10=", "chosen": f"{one + 10}", "rejected": f"{one}12"
 def prepared(tmp_path, monkeypatch):
     monkeypatch.setenv("PAPERGRID_DATA", str(tmp_path))
 
-    def make(rows, *, objective="ln_dpo", sources=(), reference="computed", **options):
+    def make(rows, *, name="ln_dpo", sources=(), reference="computed", **options):
         (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         data = PreferenceFiles(
             seed=0, batch_size=4, files={"train": "pairs.jsonl"}, held_out=0.4, sources=sources, reference=reference
         )
         data.prepare(TemporaryStages())
-        method = InfiFpo(
+        method = PreferenceOptimisation(
             model=tiny_model(vocabulary=VOCABULARY),
             seed=0,
             sampler=Sampler(max_tokens=4),
-            objective=objective,
+            objective=objective(name),
             sources=sources,
             max_share=1.0,
             **options,
@@ -84,7 +85,7 @@ def test_recorded_sources_enter_the_fused_reference(prepared):
         }
         for place, row in enumerate(ROWS)
     ]
-    method, data = prepared(rows, objective="infifpo", sources=("near", "far"))
+    method, data = prepared(rows, name="infifpo", sources=("near", "far"))
     pairs = data.items("train")
     losses, _ = method.losses(method.collate(pairs))
     init = torch.tensor([[sums[side] / lengths[side] for sums, lengths in map(method._reference.get, pairs)]
@@ -106,7 +107,7 @@ def test_held_out_pairs_are_read_and_move_with_the_policy(prepared):
     assert all(isinstance(one, PreferenceReading) and abs(one.margin) < 1e-5 for one in readings)
     optimiser = torch.optim.Adam(method.network.parameters(), lr=3e-3)
     for _ in range(15):
-        method._check_start = lambda batch: None
+        method._check_start = lambda batch, **options: None
         optimiser.zero_grad()
         method.losses(method.collate(data.items("train")))[0].mean().backward()
         optimiser.step()
@@ -116,7 +117,7 @@ def test_held_out_pairs_are_read_and_move_with_the_policy(prepared):
 
 def test_objectives_that_blend_are_refused_in_one_line(prepared):
     with pytest.raises(ValueError, match="does not tell who wrote a response"):
-        prepared(ROWS, objective="wrpo")
+        prepared(ROWS, name="wrpo")
 
 
 def test_the_margin_against_the_initial_pivot_by_hand():

@@ -1,11 +1,11 @@
-"""InfiFPO (arXiv 2505.13878) and the preference family that its tables compare, on one footing.
+"""Preference optimisation: InfiFPO (arXiv 2505.13878), DPO and the family that its tables compare, on one footing.
 
 The policy starts as the SFT checkpoint; that checkpoint is the initial pivot. Log-probabilities of both responses under
 it and under every source, each with its own tokenizer, are computed once and kept as stages (sums, tokens, bytes);
 normalising, clipping and fusing happen in the step, so that grids over them share the stages.
 
 Departures: the policy counts its end token and the sources count theirs (one policy for all; the authors' is unknown).
-Derived from ``Dpo``, a second level of inheritance: batches, cached reference and start check are the same thing.
+Derived from ``ReferencedPairs``, which holds the cached reference and its checks, to keep both files short.
 """
 
 from __future__ import annotations
@@ -23,16 +23,15 @@ from data.files.sources import digest_of
 from data.records.preferences import PreferenceReading, RecordedScore
 from data.records.texts import PreferencePair
 from lightning_modules.base import Progress
-from lightning_modules.losses.dpo import dpo_loss
 from lightning_modules.losses.infifpo import Anchor, Distance, Scope, Strategy, fusion_margin
 from lightning_modules.losses.lengths import LengthUnit, TextScores, normalised_logps
 from lightning_modules.losses.logps import SequenceLogps
 from lightning_modules.networks.fingerprint import parameters_digest
 from lightning_modules.networks.language_model import LanguageModelConfig
 from lightning_modules.networks.token_batch import TokenBatch
-from lightning_modules.preference.dpo import Dpo, PairBatch
 from lightning_modules.preference.fusion_report import fusion_report
-from lightning_modules.preference.objective import OBJECTIVES, Options, PairValues, fused
+from lightning_modules.preference.objective import Fusion, Objective, PairValues, fused
+from lightning_modules.preference.reference import PairBatch, ReferencedPairs
 from lightning_modules.preference.source_scores import ScoringPolicy, SourceScores, check_winners, within_budget
 from lightning_modules.sampling.sampler import Sampling, evaluating
 
@@ -50,25 +49,22 @@ class SourcedBatch(NamedTuple):
     sources: TextScores
 
 
-class InfiFpo(Dpo):
-    """Learns from pairs of responses against an initial pivot and source models.
+class PreferenceOptimisation(ReferencedPairs):
+    """Learns from pairs of responses against an initial pivot and, if the objective reads them, source models.
 
-    The data object gives what ``Dpo`` asks for, ``authors`` (``authors.Author`` or another with ``identity`` and
-    ``scores``, by name), ``leave_out``, ``report`` and, for blended objectives, ``blend``. One with
+    The data object gives what ``ReferencedPairs`` asks for; for objectives that read sources ``authors``
+    (``source_models.Author`` or another with ``identity`` and ``scores``, by name), ``leave_out`` and ``report``; for
+    blended ones ``blend``. One with
     ``recorded_reference`` may bring the initial pivot's scores; one with ``held_out`` gets its pairs of the test read.
 
     Args:
-        model, seed, sampler, share_prompt, chunk, score_batch, start_tolerance, samples: as in ``Dpo``.
-        objective: a key of ``pair_objectives.OBJECTIVES``.
+        model, seed, sampler, share_prompt, chunk, score_batch, start_tolerance, samples: as in ``ReferencedPairs``.
+        objective: one of ``conf/objective``.
         sources: names of the authors that are fused, or whose scores the objective reads otherwise.
-        beta: ``None``: the objective's own.
         length_unit: what log-probabilities are divided by, for objectives that do not take sums.
         strategy, clip, scope, anchor, distance: of the fusion, see ``losses.infifpo``.
         include_pivot: the initial pivot is one of the sources (Eq. 5). Without clipping it may win; with it only the
             weights of average and confidence change.
-        source: of ``sources``, the one that ``single_reference`` uses.
-        alpha: share of the source's response in WRPO; its code goes from 0 to 0.1.
-        gamma: SimPO's target margin.
         max_share: a source that wins more of the chosen or of the rejected responses stops the run; 1 allows all.
     """
 
@@ -78,9 +74,8 @@ class InfiFpo(Dpo):
         model: LanguageModelConfig,
         seed: int,
         sampler: Sampling,
-        objective: str,
+        objective: Objective,
         sources: Sequence[str] = (),
-        beta: float | None = None,
         length_unit: LengthUnit = "token",
         strategy: Strategy = "max_margin",
         clip: bool = True,
@@ -88,9 +83,6 @@ class InfiFpo(Dpo):
         anchor: Anchor = "initial",
         distance: Distance = "probability",
         include_pivot: bool = False,
-        source: str | None = None,
-        alpha: float = 0.1,
-        gamma: float = 1.0,
         max_share: float = 0.95,
         share_prompt: bool = True,
         chunk: int | None = None,
@@ -98,39 +90,30 @@ class InfiFpo(Dpo):
         start_tolerance: float = 1e-4,
         samples: int = 1,
     ) -> None:
-        if objective not in OBJECTIVES:
-            raise ValueError(f"method.objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
-        self.objective = OBJECTIVES[objective]
-        if self.objective.sources and not sources:
-            raise ValueError(f"method.objective={objective} needs method.sources: name at least one")
-        if self.objective.single and source not in sources:
-            raise ValueError(f"method.source is {source!r}, which is not in method.sources: {', '.join(sources)}")
+        if not isinstance(objective, Objective):
+            raise ValueError(f"method.objective is {objective!r}: choose one by its name, as in objective=dpo")
+        objective.check_sources(sources)
         if scope == "per_pair" and strategy != "max_margin":
             raise ValueError(f"method.scope=per_pair selects one source, method.strategy={strategy} selects none")
         if not 0 < max_share <= 1:
             raise ValueError(f"method.max_share must be above 0 and at most 1, got {max_share}")
-        beta = self.objective.beta if beta is None else beta
-        if not beta > 0:
-            raise ValueError(f"method.beta must be above 0, or null for the objective's own, got {beta}")
         super().__init__(
             model=model,
             seed=seed,
             sampler=sampler,
-            loss=lambda *values: dpo_loss(*values, beta=self.options.beta),  # of the start check
             share_prompt=share_prompt,
             chunk=chunk,
             score_batch=score_batch,
             start_tolerance=start_tolerance,
             samples=samples,
         )
-        self.sources = tuple(sources) if self.objective.sources else ()
-        self.unit: LengthUnit = "sequence" if self.objective.summed else length_unit
-        self.length_normalised = self.unit != "sequence"
+        self.objective = objective
+        self.sources = tuple(sources) if objective.reads_sources else ()
+        self.unit: LengthUnit = "sequence" if objective.summed else length_unit
         self.include_pivot = include_pivot
         self.max_share = max_share
-        fusion = {"strategy": strategy, "clip": clip, "scope": scope, "anchor": anchor, "distance": distance}
-        single = self.sources.index(source) if source in self.sources else 0
-        self.options = Options(beta, gamma, alpha, 0.0, single, fusion)
+        options = {"strategy": strategy, "clip": clip, "scope": scope, "anchor": anchor, "distance": distance}
+        self.fusion = Fusion(options, self.sources)
         self.fusion_metrics: dict[str, float] = {}
         self._scores: dict[tuple[str, str], tuple[np.ndarray, np.ndarray, int]] = {}
         self._blend: dict[PreferencePair, tuple[PreferencePair, PreferencePair]] = {}
@@ -191,22 +174,21 @@ class InfiFpo(Dpo):
         reference = self._reference_of(pairs)
         values = self._pair_values(reference, reference, *self._cached(pairs))
         # Winners tell of the sources' health whatever the objective does with them.
-        watched = {**self.options.fusion, "strategy": "max_margin"}
+        watched = {**self.fusion.options, "strategy": "max_margin"}
         winners = fused(values, watched)
         names = [*self.sources, *(["pivot"] if self.include_pivot else [])]
         if len(self.sources) > 1:
             check_winners(winners, names, max_share=self.max_share)
-        blended = fused(values, self.options.fusion)
+        blended = fused(values, self.fusion.options)
         margins = fusion_margin(blended, values.init_chosen, values.init_rejected)
-        if self.objective.margin:
-            self.options = Options(**{**vars(self.options), "margin": max(0.0, float(margins.mean()))})
+        self.fusion = self.fusion._replace(margin=max(0.0, float(margins.mean())))
         report = {**fusion_report(pairs, winners, margins, names=names), "data": data.report()}
         self.fusion_metrics = {f"fusion/{key}": value for key, value in report["numbers"].items()}
         key = {
             "weights": parameters_digest(self.network),
             "sources": {name: dict(data.authors[name].identity) for name in self.sources},
             "pairs": digest_of([list(pair) for pair in pairs]),
-            "fusion": self.options.fusion,
+            "fusion": self.fusion.options,
             "unit": self.unit,
             "include_pivot": self.include_pivot,
         }
@@ -243,11 +225,12 @@ class InfiFpo(Dpo):
     def losses(self, batch: SourcedBatch) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """See ``GridModule.losses``: (B,), and the tokens read. Raises StaleReferenceError before the first step."""
         if self.global_step == 0:
-            self._check_start(PairBatch(batch.tokens, batch.reference))
+            summed = self.unit == "sequence"
+            self._check_start(PairBatch(batch.tokens, batch.reference), beta=self.objective.beta, summed=summed)
         policy = self._sums(batch.tokens)
         values = self._pair_values(policy, batch.reference, batch.bytes, batch.sources)
-        result = self.objective.loss(values, self.options)
-        moved = self.options.beta * further_apart(values)
+        result = self.objective.loss(values, self.fusion)
+        moved = self.objective.beta * further_apart(values)
         own = result.chosen_rewards - result.rejected_rewards
         self.step_metrics |= self.fusion_metrics
         self.step_metrics |= {
@@ -255,6 +238,8 @@ class InfiFpo(Dpo):
             "train/margin_own_reference": own.mean(),
             "train/accuracy_initial_reference": (moved > 0).float().mean().detach(),
             "train/margin_initial_reference": moved.mean().detach(),
+            "train/chosen_reward": result.chosen_rewards.mean(),
+            "train/rejected_reward": result.rejected_rewards.mean(),
             "train/chosen_logp": values.policy_chosen.mean().detach(),
             "train/rejected_logp": values.policy_rejected.mean().detach(),
         }
@@ -263,7 +248,7 @@ class InfiFpo(Dpo):
     def predict(
         self, data: Any, *, split: str, limit: int | None = None, progress: Progress | None = None
     ) -> list[Any]:
-        """As ``Dpo``; of data with held-out pairs ``PreferenceReading`` records, one for each pair."""
+        """As ``ReferencedPairs``; of data with held-out pairs ``PreferenceReading`` records, one for each pair."""
         written = super().predict(data, split=split, limit=limit, progress=progress)
         if not hasattr(data, "held_out"):
             return written

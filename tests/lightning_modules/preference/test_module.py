@@ -8,19 +8,19 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from hydra.errors import InstantiationException
 
 from data.files.stages import TemporaryStages
 from data.records.texts import PreferencePair
 from data.worlds.vocabulary import Vocabulary
 from lightning_modules.networks.decoder.model import TinyDecoder
 from lightning_modules.networks.language_model import LanguageModel, WorldCodec
-from lightning_modules.preference.dpo import StaleReferenceError
-from lightning_modules.preference.infifpo import REPORT_FILE, InfiFpo
-from lightning_modules.preference.objective import OBJECTIVES
+from lightning_modules.preference.module import REPORT_FILE, PreferenceOptimisation
+from lightning_modules.preference.reference import StaleReferenceError
 from lightning_modules.preference.source_models import Author
 from lightning_modules.preference.source_scores import ScoringPolicy, SourceAlarmError, score_texts
 from lightning_modules.sampling.sampler import Sampler
-from sweeps.preflight.shared_stages import SCORED
+from tests.lightning_modules.objectives import OBJECTIVES, objective
 from tests.lightning_modules.tiny_world import tiny_model
 
 CHARACTERS = Vocabulary(tuple("0123456789+= "), separator="")
@@ -63,11 +63,10 @@ def two_sources():
     return Pairs(one=author("one", seed=1), two=author("two", seed=2, vocabulary=CHARACTERS))
 
 
-def method_for(data, objective="infifpo", *, stages=None, sources=("one", "two"), **options):
-    options = {"max_share": 1.0, **options}
-    method = InfiFpo(
-        model=tiny_model(), seed=0, sampler=Sampler(max_tokens=4), objective=objective, sources=sources, **options
-    )
+def method_for(data, name="infifpo", *, stages=None, sources=("one", "two"), numbers=None, **options):
+    chosen = objective(name, **{**({"source": "one"} if name == "single_reference" else {}), **(numbers or {})})
+    options = {"max_share": 1.0, "objective": chosen, "sources": sources, **options}
+    method = PreferenceOptimisation(model=tiny_model(), seed=0, sampler=Sampler(max_tokens=4), **options)
     method.attach(data)
     method.prepare(data, stages or TemporaryStages())
     return method
@@ -77,21 +76,21 @@ def first_losses(method, data):
     return method.losses(method.collate(data.items("train")))[0]
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_every_objective_gives_finite_losses_and_moves_the_policy(objective):
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_gives_finite_losses_and_moves_the_policy(name):
     data = two_sources()
-    method = method_for(data, objective, source="one")
+    method = method_for(data, name)
     losses = first_losses(method, data)
     assert losses.shape == (6,) and losses.isfinite().all()
     losses.mean().backward()
     assert sum(float(weight.grad.abs().sum()) for weight in method.network.parameters() if weight.grad is not None) > 0
 
 
-@pytest.mark.parametrize("objective", ["dpo", "ln_dpo", "wrpo"])
-def test_at_the_start_the_loss_of_dpo_is_log_2(objective):
+@pytest.mark.parametrize("name", ["dpo", "ln_dpo", "f_dpo", "wrpo"])
+def test_at_the_start_the_loss_of_dpo_is_log_2(name):
     data = two_sources()
     torch.testing.assert_close(
-        first_losses(method_for(data, objective), data).detach(), torch.full((6,), math.log(2)), atol=1e-5, rtol=0
+        first_losses(method_for(data, name), data).detach(), torch.full((6,), math.log(2)), atol=1e-5, rtol=0
     )
 
 
@@ -114,7 +113,7 @@ def test_with_the_pivot_as_its_only_source_infifpo_is_length_normalised_dpo():
     for method in (fused, plain):
         with torch.no_grad():
             next(method.network.parameters()).add_(0.05)  # away from the start, where both are log 2
-        method._check_start = lambda batch: None
+        method._check_start = lambda batch, **options: None
     torch.testing.assert_close(first_losses(fused, data), first_losses(plain, data), atol=1e-5, rtol=1e-5)
     assert abs(float(first_losses(plain, data).mean()) - math.log(2)) > 1e-4
 
@@ -122,8 +121,8 @@ def test_with_the_pivot_as_its_only_source_infifpo_is_length_normalised_dpo():
 def test_the_constant_margin_is_the_mean_of_infifpos():
     data = two_sources()
     constant = method_for(data, "constant_margin")
-    assert constant.options.margin == pytest.approx(method_for(data).fusion_metrics["fusion/margin_mean"])
-    wanted = math.log1p(math.exp(2.5 * constant.options.margin))
+    assert constant.fusion.margin == pytest.approx(method_for(data).fusion_metrics["fusion/margin_mean"])
+    wanted = math.log1p(math.exp(2.5 * constant.fusion.margin))
     assert first_losses(constant, data).tolist() == pytest.approx([wanted] * 6, abs=1e-4)
 
 
@@ -184,22 +183,29 @@ def test_pairs_longer_than_a_source_reads_are_dropped():
 
 def test_bad_options_are_refused():
     for options, said in (
-        ({"objective": "dpoo"}, "objective"),
+        ({"objective": "dpo"}, "as in objective=dpo"),
         ({"sources": ()}, "at least one"),
-        ({"objective": "single_reference"}, "method.source"),
+        ({"name": "single_reference", "numbers": {"source": "three"}}, "objective.source is 'three'"),
+        ({"name": "single_reference", "numbers": {"source": None}}, "objective.source is None"),
         ({"scope": "per_pair", "strategy": "average"}, "per_pair"),
-        ({"beta": -1.0}, "beta"),
+        ({"numbers": {"beta": -1.0}}, "objective.beta"),
+        ({"name": "dpo", "numbers": {"label_smoothing": 0.6}}, "objective.label_smoothing"),
+        ({"name": "f_dpo", "numbers": {"divergence": "total_variation"}}, "objective.divergence"),
+        ({"name": "f_dpo", "numbers": {"max_slope": 0.5}}, "objective.max_slope"),
+        ({"name": "simpo", "numbers": {"gamma": -0.1}}, "objective.gamma"),
+        ({"name": "wrpo", "numbers": {"alpha": 1.1}}, "objective.alpha"),
+        ({"name": "infifpo_wrpo", "numbers": {"alpha": -0.1}}, "objective.alpha"),
         ({"max_share": 0.0}, "max_share"),
         ({"sources": ("three",)}, "three"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises((ValueError, InstantiationException), match=said):
             method_for(two_sources(), **options)
 
 
 def test_wrpos_blend_is_of_the_sources_response_at_alpha_one_and_of_the_pivots_at_zero():
-    def losses(objective, data, **options):
-        method = method_for(data, objective, beta=0.1, **options)
-        method._check_start = lambda batch: None  # this policy has moved before its first step
+    def losses(name, data, **numbers):
+        method = method_for(data, name, numbers={"beta": 0.1, **numbers})
+        method._check_start = lambda batch, **options: None  # this policy has moved before its first step
         with torch.no_grad():
             for parameter in method.network.parameters():
                 parameter += 0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(5))
@@ -231,8 +237,3 @@ def test_a_prompt_read_once_for_two_responses_gives_the_scores_of_each_by_itself
         assert shared.tokens.tolist() == apart.tokens.tolist() and len(set(apart.sums.round(6))) == len(texts)
     short = replace(source, positions=8)
     assert np.isnan(score_texts(short, texts, policy).sums).tolist() == [False] * 5 + [True, False]
-
-
-def test_a_plan_knows_which_objectives_have_their_sources_score_and_what():
-    reading = {name: one for name, one in OBJECTIVES.items() if one.sources}
-    assert {name: "blended pairs" if one.blended else "pairs" for name, one in reading.items()} == SCORED

@@ -1,34 +1,30 @@
-"""Direct preference optimisation (arXiv 2305.18290) and whatever else is a loss of two responses and their references.
+"""Pairs of responses and their cached reference: what every preference optimisation has, whatever its loss.
 
-The loss is a choice: ``losses.dpo.dpo_loss``, or ``losses.dpo.ipo_loss`` with ``length_normalised``; with the former,
-``length_normalised`` is length-normalised DPO. The reference is the policy at the start. Its log-probabilities are
-computed once, by the forward pass of the training, as a stage that cells share.
+The reference is the policy at the start. Its log-probabilities are computed once, by the forward pass of the training,
+as a stage that cells share; before the first step they are compared with what the policy says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from data.files.sources import digest_of
 from data.records.builders import MadeBy
 from data.records.texts import Completion, PreferencePair
 from lightning_modules.base import GridModule, Progress
-from lightning_modules.losses.dpo import PreferenceLoss
+from lightning_modules.losses.dpo import dpo_loss
 from lightning_modules.losses.logps import SequenceLogps, normalise, sequence_logps
 from lightning_modules.networks.fingerprint import parameters_digest
 from lightning_modules.networks.language_model import LanguageModel, LanguageModelConfig, build_language_model
 from lightning_modules.networks.precision import computed
 from lightning_modules.networks.token_batch import TokenBatch, padded_batch, shared_prompt_batch
 from lightning_modules.sampling.sampler import Sampler, Sampling, complete, evaluating
-
-PairLoss = Callable[[Tensor, Tensor, Tensor, Tensor], PreferenceLoss]
-"""Log-probabilities (B,) of chosen and rejected under the policy, then under the reference -> losses and rewards."""
 
 REFERENCE_FILE = "reference.npz"
 
@@ -47,8 +43,8 @@ class PairBatch(NamedTuple):
     reference: SequenceLogps
 
 
-class Dpo(GridModule):
-    """Learns from pairs of responses.
+class ReferencedPairs(GridModule):
+    """Reads pairs of responses under the policy and under its reference; ``losses`` is left to what is derived from it.
 
     The data object gives ``items(split, limit=None)``: ``PreferencePair`` records in train, records with ``id`` and
     ``prompt`` elsewhere; and ``vocabulary`` where it is a generated world.
@@ -57,8 +53,6 @@ class Dpo(GridModule):
         model: what is trained.
         seed: initial weights of what is not pre-trained, sampled responses, dropout.
         sampler: how responses are written when it is evaluated.
-        loss: of the log-probabilities of both responses under policy and reference.
-        length_normalised: give the loss means per token instead of sums, each by its own length.
         share_prompt: read a prompt once for both responses; ``False`` reads it with each. The values are the same. For
             models of the transformers library it needs attention that takes (T, T) masks.
         chunk: response tokens that meet the vocabulary at a time; ``None``: all.
@@ -76,8 +70,6 @@ class Dpo(GridModule):
         model: LanguageModelConfig,
         seed: int,
         sampler: Sampling,
-        loss: PairLoss,
-        length_normalised: bool = False,
         share_prompt: bool = True,
         chunk: int | None = None,
         score_batch: int = 64,
@@ -92,8 +84,6 @@ class Dpo(GridModule):
             raise ValueError(f"method.start_tolerance must be above 0 nats per token, got {start_tolerance}")
         self.model = model
         self.sampler = sampler
-        self.loss = loss
-        self.length_normalised = length_normalised
         self.share_prompt = share_prompt
         self.chunk = chunk
         self.score_batch = score_batch
@@ -178,24 +168,13 @@ class Dpo(GridModule):
         sums, lengths = (torch.tensor(np.stack(column, axis=1)).flatten() for column in zip(*found, strict=True))
         return SequenceLogps(sums.float(), lengths)
 
-    def losses(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
-        """See ``GridModule.losses``: (B,), and the tokens read. Raises StaleReferenceError before the first step."""
-        if self.global_step == 0:
-            self._check_start(batch)
-        policy = self._sums(batch.tokens)
-        result = self.loss(*self._values(policy), *self._values(batch.reference))
-        margins = result.chosen_rewards - result.rejected_rewards
-        self.step_metrics |= {
-            "train/accuracy": (margins > 0).float().mean(),
-            "train/margin": margins.mean(),
-            "train/chosen_reward": result.chosen_rewards.mean(),
-            "train/rejected_reward": result.rejected_rewards.mean(),
-        }
-        return result.losses, batch.tokens.read
-
     @torch.no_grad()
-    def _check_start(self, batch: PairBatch) -> None:
-        """Before the first step the policy is its reference, and the loss is what it is at equality (DPO: log 2)."""
+    def _check_start(self, batch: PairBatch, *, beta: float, summed: bool) -> None:
+        """Before the first step the policy is its reference, and the loss of DPO is log 2.
+
+        Args:
+            beta: of that loss, which is on sums, or on means per token.
+        """
         with evaluating(self.network):
             policy = self._sums(batch.tokens)
         reference = batch.reference
@@ -208,11 +187,11 @@ class Dpo(GridModule):
                 f"before the first step the policy and its cached reference differ by {float(apart):.2g} nats per "
                 f"token, at most {allowed:g} is allowed: {again}"
             )
-        loss = self.loss(*self._values(policy), *self._values(reference)).losses.mean()
-        wanted = self.loss(*self._values(reference), *self._values(reference)).losses.mean()
-        if not (loss - wanted).abs() <= (1e-1 if mixed else 1e-2) * max(1.0, float(wanted)):
+        values = [one.sums if summed else normalise(one.sums, one.lengths) for one in (policy, reference)]
+        loss = float(dpo_loss(*values[0].chunk(2), *values[1].chunk(2), beta=beta).losses.mean())
+        if not abs(loss - math.log(2)) <= (1e-1 if mixed else 1e-2):
             raise StaleReferenceError(
-                f"the loss before the first step is {float(loss):.4f} instead of {float(wanted):.4f}: {again}"
+                f"the loss of DPO before the first step is {loss:.4f} instead of {math.log(2):.4f}: {again}"
             )
 
     def predict(
@@ -240,9 +219,3 @@ class Dpo(GridModule):
 
     def _sums(self, tokens: TokenBatch) -> SequenceLogps:
         return sequence_logps(*self.network.response_logps(tokens, chunk=self.chunk))
-
-    def _values(self, logps: SequenceLogps) -> tuple[Tensor, Tensor]:
-        """What the loss takes of (2B,): chosen (B,) and rejected (B,)."""
-        values = normalise(logps.sums, logps.lengths) if self.length_normalised else logps.sums
-        chosen, rejected = values.chunk(2)
-        return chosen, rejected
