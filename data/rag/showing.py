@@ -114,8 +114,8 @@ class Showing:
         if lost and self.overflow == "fail":
             raise ValueError(
                 f"k={k} passages of {example.id} do not fit in context_length={self.context_length} with "
-                f"{self.answer_tokens} tokens for the answer, {kept} do: lower k, raise context_length, take k=null for "
-                "as many as fit, or overflow=drop"
+                f"{self.answer_tokens} tokens for the answer, {kept} do: lower k, raise context_length, take k=null "
+                "for as many as fit, or overflow=drop"
             )
         shown = self.order.arrange(chosen[:kept], example_id=example.id, gold=example.gold)
         return Context(example._replace(passages=tuple(shown)), len(lost), any(one in example.gold for one in lost))
