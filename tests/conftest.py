@@ -9,7 +9,7 @@ pytest_plugins = ["tests.smollm2"]
 
 
 def pytest_collection_modifyitems(items):
-    """Tests marked ``gpu`` are skipped where there is no CUDA device; torch is asked only where there are such tests."""
+    """Tests marked ``gpu`` are skipped where there is no CUDA device; only where there are any is torch asked."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked:
         import torch
