@@ -32,8 +32,7 @@ if __name__ == "__main__":
 def test_cells_fork_from_a_single_thread_without_cuda_with_everything_imported(tmp_path):
     script = tmp_path / "driver.py"
     script.write_text(DRIVER)
-    here = Path(__file__).parent
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": f"{here.parents[1]}:{here}"}
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=900, env=environment
     )
