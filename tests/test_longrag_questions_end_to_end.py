@@ -49,7 +49,7 @@ def test_a_reader_is_trained_on_the_labels_of_a_teacher(tmp_path, monkeypatch):
     command = [
         "data=real_questions_reasoning", "method=rag_sft_reasoning", "model=tiny_llama", "evaluation=questions",
         "base=none", "method.optimiser=null", "evaluation.max_tokens=8",
-        "data/questions@mix.asked=samples_questions", "data/questions@evaluation.asked=samples_questions",
+        "data/questions@data.train.asked=samples_questions", "data/questions@evaluation.asked=samples_questions",
         *(f"{'data.' if name == 'train' else ''}{name}.corpus=null" for name in sets),
         *(f"{'data.' if name == 'train' else ''}{name}.retriever=null" for name in sets),
         "data.train.k=4", "data.train.k_least=null", "evaluation.k=4",

@@ -1,7 +1,7 @@
 """Which passages a question is shown with, in which order, and what did not fit: whole passages, never cut texts.
 
-The order of work is fixed: rank, remove gold if asked to, cut to k, drop from the end of the ranking what exceeds
-``context_length``, arrange. Arranging before dropping would drop good passages (trap 5 of the long-context RAG sheet).
+The order of work is fixed: rank, remove gold if asked to, cut to k, drop from the end of the ranking what exceeds the
+budget, arrange. Arranging before dropping would drop good passages (trap 5 of the long-context RAG sheet).
 """
 
 from __future__ import annotations
@@ -35,13 +35,15 @@ class ContextPlan:
             world (shares that add up to 1). Compare kinds at equal k.
         substitutes: distractors of these kinds stand where the retriever put passages that are not gold. Gold is
             there as often and at the same rank as without: what such a context lacks is the retriever's likeness alone.
-        k: most passages; 0 shows none; ``None``: as many as fit in ``context_length``, without one ``usual_k``.
+        k: most passages; 0 shows none.
         k_least: each question draws its own k between this and ``k``; ``None``: all have ``k``.
         depth: passages that are retrieved and kept as a stage: cells with another k share it. Above k.
         gold: "kept" as ranked, or "removed": there are still k passages.
         families: of questions, in turn; see ``data.worlds.facts.world.FAMILIES``.
         questions: how many of the split.
-        usual_k, context_length, answer_tokens, overflow: see ``showing.Showing``.
+        budget: tokens of a prompt, the question included; ``None``: no limit but the network's own.
+        overflow: what to do with a ranking that exceeds the budget: "drop" whole passages from its end, or "fail", so
+            that no sweep over k measures the budget instead.
         absent: training questions without gold in their context: "keep" teaches to guess, "drop" leaves them out.
         pairs: questions about base people, of each of two families, that retrievers trained here learn from.
         seed: draws each question's k.
@@ -54,15 +56,13 @@ class ContextPlan:
         retriever: Retriever | None = None,
         negatives: Mapping[str, float] | None = None,
         substitutes: Mapping[str, float] | None = None,
-        k: int | None = None,
-        usual_k: int = 10,
+        k: int = 10,
         k_least: int | None = None,
         depth: int = 64,
         gold: Literal["kept", "removed"] = "kept",
         families: Sequence[str] = ("lookup",),
         questions: int = 300,
-        context_length: int | None = None,
-        answer_tokens: int = 0,
+        budget: int | None = None,
         overflow: Literal["fail", "drop"] = "fail",
         absent: Literal["keep", "drop"] = "keep",
         pairs: int = 500,
@@ -76,18 +76,10 @@ class ContextPlan:
         if substitutes is not None and retriever is None:
             raise ValueError("substitutes stand in for retrieved passages: give a retriever, or negatives alone")
         self._showing = Showing(
-            order=order,
-            k=k,
-            usual_k=usual_k,
-            k_least=k_least,
-            gold=gold,
-            context_length=context_length,
-            answer_tokens=answer_tokens,
-            overflow=overflow,
-            seed=seed,
+            order=order, k=k, k_least=k_least, gold=gold, budget=budget, overflow=overflow, seed=seed
         )
-        if retriever is not None and not self._showing.derived and self._showing.most(depth) >= depth:
-            raise ValueError(f"depth must exceed k, got depth={depth} and k={self._showing.k}: raise depth")
+        if retriever is not None and k >= depth:
+            raise ValueError(f"depth must exceed k, got depth={depth} and k={k}: raise depth")
         unknown = sorted(set(families) - set(FAMILIES))
         if unknown or not families:
             raise ValueError(f"families must be some of {', '.join(FAMILIES)}, got {list(families)}")
@@ -98,7 +90,7 @@ class ContextPlan:
         self.retriever = retriever
         self.negatives = None if negatives is None else dict(negatives)
         self.substitutes = None if substitutes is None else dict(substitutes)
-        self.k, self.depth, self.gold, self.absent = self._showing.most(int(depth)), int(depth), gold, absent
+        self.k, self.depth, self.gold, self.absent = int(k), int(depth), gold, absent
         self.families, self.questions, self.pairs = tuple(families), int(questions), int(pairs)
 
     def contexts(
@@ -116,11 +108,11 @@ class ContextPlan:
             world: whose questions and passages.
             split: "tune" or "test".
             stages: where rankings and indices live.
-            tokens: of a text; wanted with a context_length.
+            tokens: of a text; wanted with a budget.
             progress: of the retrieval.
 
         Raises:
-            ValueError: a context_length without ``tokens``, or one that is exceeded with ``overflow`` "fail".
+            ValueError: a budget without ``tokens``, or one that is exceeded with ``overflow`` "fail".
         """
         wanted = [
             world.question(split, self.families[index % len(self.families)], index) for index in range(self.questions)

@@ -64,7 +64,7 @@ class QuestionPlan:
         pairs: a set whose train split retrievers that are trained here learn from.
         gold: see ``context.Showing``; also "unknown": which passages are gold is not looked at, for a corpus that has
             other passages than the questions' own. Scores by gold are missing then.
-        order, k, usual_k, k_least, context_length, answer_tokens, overflow, seed: see ``showing.Showing``.
+        order, k, k_least, budget, overflow, seed: see ``context.Showing``.
     """
 
     def __init__(
@@ -78,13 +78,11 @@ class QuestionPlan:
         gold_first: bool = False,
         hidden_answers: Literal["keep", "drop"] = "keep",
         questions: int | None = None,
-        k: int | None = None,
-        usual_k: int = 10,
+        k: int = 10,
         k_least: int | None = None,
         depth: int = 128,
         gold: Literal["kept", "removed", "unknown"] = "kept",
-        context_length: int | None = None,
-        answer_tokens: int = 0,
+        budget: int | None = None,
         overflow: Literal["fail", "drop"] = "fail",
         absent: Literal["keep", "drop"] = "keep",
         pairs: Questions | None = None,
@@ -94,6 +92,8 @@ class QuestionPlan:
             raise ValueError(
                 "a retriever searches a corpus: give corpus and retriever, or neither for a question's own passages"
             )
+        if corpus is not None and k >= depth:
+            raise ValueError(f"depth must exceed k, got depth={depth} and k={k}: raise depth")
         if questions is not None and questions < 1:
             raise ValueError(f"questions must be at least 1 or null for all, got {questions}")
         for name, given in (("hidden_answers", hidden_answers), ("absent", absent)):
@@ -110,16 +110,12 @@ class QuestionPlan:
         self._showing = Showing(
             order=order,
             k=k,
-            usual_k=usual_k,
             k_least=k_least,
             gold="removed" if gold == "removed" else "kept",
-            context_length=context_length,
-            answer_tokens=answer_tokens,
+            budget=budget,
             overflow=overflow,
             seed=seed,
         )
-        if corpus is not None and not self._showing.derived and self._showing.most(depth) >= depth:
-            raise ValueError(f"depth must exceed k, got depth={depth} and k={self._showing.k}: raise depth")
 
     def contexts(
         self,
@@ -140,7 +136,7 @@ class QuestionPlan:
         if not self.gold_known:
             examples = [example._replace(gold=()) for example in examples]
         examples, ranked = self._ranked(examples, stages, progress)
-        if self._showing.k != 0 and not any(ranked):
+        if self._showing.k and not any(ranked):
             raise ValueError(f"questions {self.asked.name} bring no passages: give a corpus and a retriever, or k=0")
         paired = zip(examples, ranked, strict=True)
         return [self._showing.show(one, self._sorted(one, found), render, tokens) for one, found in paired]

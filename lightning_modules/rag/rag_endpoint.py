@@ -32,8 +32,6 @@ class RagEndpoint:
         retries: further tries of a request that found no answer or status 408, 409, 429 or 5xx.
         wait: seconds before the first further try; doubled before every next one.
         timeout: seconds that an answer may take.
-        bytes_per_token: what ``context_length`` counts prompts by, as endpoints offer no tokenizer: a token per so many
-            bytes of UTF-8. English has about 4; fewer leave a margin.
     """
 
     trains = False
@@ -51,10 +49,7 @@ class RagEndpoint:
         retries: int = 3,
         wait: float = 1.0,
         timeout: float = 120.0,
-        bytes_per_token: float = 3.0,
     ) -> None:
-        if not bytes_per_token > 0:
-            raise ValueError(f"method.bytes_per_token must be above 0, got {bytes_per_token}")
         if max_tokens < 1 or parallel < 1 or retries < 0:
             raise ValueError(
                 f"method.max_tokens and parallel must be at least 1 and retries at least 0, got {max_tokens}, "
@@ -70,15 +65,13 @@ class RagEndpoint:
         self.temperature, self.seed = float(temperature), int(seed)
         self.key_variable = key_variable
         self.parallel = int(parallel)
-        self.bytes_per_token = float(bytes_per_token)
 
     def attach(self, data: Any) -> None:
-        """Sets ``data.count_tokens``; ``ValueError`` without an address, or where the variable of the key is empty."""
+        """``ValueError`` without an address, or where the variable of the key is empty."""
         if self.endpoint is None:
             raise ValueError("method=rag_endpoint is off: set method.address=http://host:port/v1 and method.served")
         if self.key_variable and not os.environ.get(self.key_variable):
             raise ValueError(f"method.key_variable names {self.key_variable}, which is not set: export it")
-        data.count_tokens = lambda text: math.ceil(len(text.encode()) / self.bytes_per_token)
 
     def predict(
         self, data: Any, *, split: str, limit: int | None = None, progress: Progress | None = None

@@ -87,18 +87,18 @@ def test_order_comes_after_dropping_and_drops_the_worst_rank():
     words = {"tokens": lambda text: len(text.split())}
     room = len(prompt_of(ranked.question, ranked.passages[:4]).split())
     for order, wanted in ((ReversedOrder(), [3, 2, 1, 0]), (ReorderedOrder(), [0, 2, 3, 1])):
-        made = contexts(plan(k=6, order=order, context_length=room, overflow="drop", questions=1), **words)[0]
+        made = contexts(plan(k=6, order=order, budget=room, overflow="drop", questions=1), **words)[0]
         assert [ranked.passages.index(p) for p in made.example.passages] == wanted
         assert (made.dropped, made.gold_dropped) == (2, False)
 
 
 def test_a_cell_fails_that_would_measure_its_budget_and_counts_lost_gold():
     words = {"tokens": lambda text: len(text.split())}
-    with pytest.raises(ValueError, match="do not fit in context_length"):
-        contexts(plan(k=6, context_length=30), **words)
+    with pytest.raises(ValueError, match="measure the budget"):
+        contexts(plan(k=6, budget=30), **words)
     with pytest.raises(ValueError, match=r"question .* alone exceeds"):
-        contexts(plan(context_length=3, overflow="drop"), **words)
-    lost = contexts(plan(k=3, context_length=10, overflow="drop"), **words)
+        contexts(plan(budget=3, overflow="drop"), **words)
+    lost = contexts(plan(k=3, budget=10, overflow="drop"), **words)
     assert [(one.dropped, one.gold_dropped) for one in lost] == [(3, True)] * 8 and gold_shown(lost) == 0
 
 
@@ -120,7 +120,7 @@ def test_each_question_draws_the_same_k_under_every_kind_of_negatives():
         ({"families": ("sums",)}, "families"),
         ({"questions": 0}, "questions"),
         ({"gold": "maybe"}, "gold must be"),
-        ({"context_length": 0}, "context_length"),
+        ({"budget": 0}, "budget"),
     ],
 )
 def test_bad_plans_are_refused(wrong, said):

@@ -74,16 +74,14 @@ def test_numbers_follow_the_places_and_a_budget_drops_the_end_of_the_ranking():
     words = {"tokens": lambda text: len(text.split())}
     ranked = contexts(plan(gold_first=True, questions=1))[0].example
     room = len(PROMPT(ranked.question, ranked.passages[:2]).split())
-    made = contexts(
-        plan(gold_first=True, questions=1, context_length=room, overflow="drop", order=ReversedOrder()), **words
-    )[0]
+    made = contexts(plan(gold_first=True, questions=1, budget=room, overflow="drop", order=ReversedOrder()), **words)[0]
     assert [ranked.passages.index(p) for p in made.example.passages] == [1, 0] and made.dropped == 2
     lines = PROMPT(ranked.question, made.example.passages).splitlines()
     assert [line.split()[0] for line in lines] == ["Answer.", "[1]", "[2]", "Q:"]
     assert lines[1].startswith(f"[1] {ranked.passages[1].title}: ")
     assert PROMPT("Why?", [Passage("a", "", "Because.")]).splitlines()[1] == "[1] Because."
-    with pytest.raises(ValueError, match="do not fit in context_length"):
-        contexts(plan(gold_first=True, questions=1, context_length=room), **words)
+    with pytest.raises(ValueError, match="measure the budget"):
+        contexts(plan(gold_first=True, questions=1, budget=room), **words)
 
 
 @pytest.mark.parametrize(

@@ -92,17 +92,3 @@ def test_the_mandatory_controls_are_there():
     assert {"Length only, facts_strong, k=40", "Direct, no passages"} <= set(rows["main"])
     for kind in ("random", "oracle_facts_strong", "shared name"):
         assert {f"Gold {place}, {kind}, k=20" for place in ("first", "balanced")} <= set(rows["hard_negatives"])
-
-
-@pytest.mark.parametrize("method", ["rag_sft", "rag_prompting", "direct_sft", "rag_sft_reasoning"])
-@pytest.mark.parametrize(
-    ("data", "mix"),
-    [(("data=facts", "evaluation=rag", "model=tiny_reader"), "families"),
-     (("data=real_questions", "evaluation=questions", "model=tiny_llama"), "longrag")],
-)  # fmt: skip
-def test_retriever_context_length_and_mix_compose_for_every_reader(method, data, mix):
-    said = (*data, f"method={method}", "retriever=bm25", "context_length=300", f"mix={mix}")
-    (cell,) = plan.Planner(lenient=True).by_hand([said])  # hub sets need not be here
-    for part in ("train", "test"):
-        made = cell.config["data"][part]
-        assert (made["context_length"], made["k"]) == (300, None)
