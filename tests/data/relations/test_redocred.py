@@ -100,7 +100,7 @@ def test_faults_are_named():
     for none_label, share in ((None, 0.5), ("no", 1.0), ("no", 0.0)):
         with pytest.raises(ValueError, match="none_share"):
             DocumentPairs(none_label=none_label, none_share=share)
-    with pytest.raises(ValueError, match=r"'P9'.*wikidata"):
+    with pytest.raises(ValueError, match=r"'P9'.*redocred_properties"):
         DocumentPairs(none_label=None).examples([{**ROW, "labels": [{"h": 0, "t": 1, "r": "P9"}]}], "dev")
     with pytest.raises(ValueError, match="sentences must be at least 1"):
         DocumentPairs(none_label=None, sentences={"dev": 0})
