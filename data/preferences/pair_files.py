@@ -242,11 +242,13 @@ class PreferenceFiles(ItemData):
         if split == "train" and self.half != "sft":
             return [row.pair for row in self._prepared()["train"]][:limit]
         pairs = (
-            [row.pair for row in self._prepared()["train"]][:limit] if split == "train" else self.held_out(split, limit)
+            [row.pair for row in self._prepared()["train"]][:limit]
+            if split == "train"
+            else self.held_out_pairs(split, limit)
         )
         return [Demonstration(pair.id, pair.prompt, pair.chosen) for pair in pairs]
 
-    def held_out(self, split: str, limit: int | None = None) -> list[PreferencePair]:
+    def held_out_pairs(self, split: str, limit: int | None = None) -> list[PreferencePair]:
         """Pairs of test. ``ValueError`` for another split, or where nothing was held out."""
         if split != "test":
             raise ValueError(f"{self.name} has the splits train and test, got evaluation.split={split}")

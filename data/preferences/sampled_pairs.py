@@ -203,9 +203,9 @@ class SampledPairs(AuthoredPairs):
         """In train what ``half`` says, in test questions with their chosen response."""
         if split == "train":
             return super().items(split, limit)
-        return [Demonstration(pair.id, pair.prompt, pair.chosen) for pair in self.held_out(split, limit)]
+        return [Demonstration(pair.id, pair.prompt, pair.chosen) for pair in self.held_out_pairs(split, limit)]
 
-    def held_out(self, split: str, limit: int | None = None) -> list[PreferencePair]:
+    def held_out_pairs(self, split: str, limit: int | None = None) -> list[PreferencePair]:
         """Pairs of test. ``ValueError`` for another split, or where nothing was held out."""
         if split != "test":
             raise ValueError(f"{self.name} has the splits train and test, got evaluation.split={split}")

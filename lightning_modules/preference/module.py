@@ -54,8 +54,8 @@ class PreferenceOptimisation(ReferencedPairs):
 
     The data object gives what ``ReferencedPairs`` asks for; for objectives that read sources ``authors``
     (``source_models.Author`` or another with ``identity`` and ``scores``, by name), ``leave_out`` and ``report``; for
-    blended ones ``blend``. One with
-    ``recorded_reference`` may bring the initial pivot's scores; one with ``held_out`` gets its pairs of the test read.
+    blended ones ``blend``. One with ``recorded_reference`` may bring the initial pivot's scores; one with
+    ``held_out_pairs`` gets its pairs of the test read.
 
     Args:
         model, seed, sampler, share_prompt, chunk, score_batch, start_tolerance, samples: as in ``ReferencedPairs``.
@@ -123,7 +123,7 @@ class PreferenceOptimisation(ReferencedPairs):
         pairs: Sequence[PreferencePair] = data.items("train")
         if self.objective.blended:
             self._blend = {pair: data.blend(pair) for pair in pairs}
-        held_out = data.held_out("test") if hasattr(data, "held_out") else []
+        held_out = data.held_out_pairs("test") if hasattr(data, "held_out_pairs") else []
         return [*pairs, *(part for parts in self._blend.values() for part in parts), *held_out]
 
     def prepare(self, data: Any, stages: Any, progress: Progress | None = None) -> None:
@@ -250,9 +250,9 @@ class PreferenceOptimisation(ReferencedPairs):
     ) -> list[Any]:
         """As ``ReferencedPairs``; of data with held-out pairs ``PreferenceReading`` records, one for each pair."""
         written = super().predict(data, split=split, limit=limit, progress=progress)
-        if not hasattr(data, "held_out"):
+        if not hasattr(data, "held_out_pairs"):
             return written
-        pairs = data.held_out(split, limit)
+        pairs = data.held_out_pairs(split, limit)
         return [
             PreferenceReading(tuple(written[row * self.samples : (row + 1) * self.samples]), margin)
             for row, margin in enumerate(self.margins(pairs))

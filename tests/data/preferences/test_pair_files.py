@@ -143,7 +143,7 @@ def test_recorded_scores_are_found_by_text_whatever_the_order(made):
 def test_recorded_references_cover_every_pair(made):
     data = made([{**row, **SCORES} for row in ROWS], reference="recorded")
     found = data.recorded_reference()
-    assert set(found) == {*data.items("train"), *data.held_out("test")}
+    assert set(found) == {*data.items("train"), *data.held_out_pairs("test")}
     assert set(found.values()) == {(RecordedScore(-10.0, None), RecordedScore(-8.0, None))}
 
 

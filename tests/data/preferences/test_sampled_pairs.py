@@ -70,7 +70,7 @@ def made(tmp_path, monkeypatch):
 
 
 def test_the_chosen_response_is_the_one_that_is_paid_more(made):
-    pairs = [*made().items("train"), *made().held_out("test")]
+    pairs = [*made().items("train"), *made().held_out_pairs("test")]
     assert len(pairs) > 25
     for pair in pairs:
         assert (pair.chosen, pair.rejected) == (f"At length: {pair.prompt}!", "Yes")
@@ -81,12 +81,14 @@ def test_halves_and_held_out_prompts_share_none_and_nothing_is_lost(made):
     sft, preference = made(half="sft", held_out=0.3), made(held_out=0.3)
     sides = [
         {one.prompt for one in found}
-        for found in (sft.items("train"), preference.items("train"), preference.held_out("test"))
+        for found in (sft.items("train"), preference.items("train"), preference.held_out_pairs("test"))
     ]
     assert set.union(*sides) == set(PROMPTS) and sum(map(len, sides)) == len(PROMPTS) and min(map(len, sides)) > 8
     assert all(isinstance(one, Demonstration) and one.response.startswith("At length") for one in sft.items("train"))
-    assert sft.held_out("test") == preference.held_out("test") and sft.examples("test") == preference.examples("test")
-    assert preference.items("test")[0].response == preference.held_out("test")[0].chosen
+    assert sft.held_out_pairs("test") == preference.held_out_pairs("test") and sft.examples(
+        "test"
+    ) == preference.examples("test")
+    assert preference.items("test")[0].response == preference.held_out_pairs("test")[0].chosen
 
 
 def test_unusable_responses_are_dropped_and_counted_by_reason(made):
@@ -146,9 +148,9 @@ def test_the_best_of_each_side_and_what_is_left_out(made):
     pair = data.items("train")[0]
     by_source, by_pivot = data.blend(pair)
     assert (by_source.chosen, by_pivot.chosen, by_pivot.rejected) == (pair.chosen, "Yesss", "Yes")
-    before, held_out = len(data.items("train")), data.held_out("test")
+    before, held_out = len(data.items("train")), data.held_out_pairs("test")
     data.leave_out([pair.id, held_out[0].id], "too long")
-    assert len(data.items("train")) == before - 1 and data.held_out("test") == held_out[1:]
+    assert len(data.items("train")) == before - 1 and data.held_out_pairs("test") == held_out[1:]
     assert data.report()["dropped"]["too long"] == 2 and data.report()["held_out"] == len(held_out) - 1
 
 
@@ -179,7 +181,7 @@ def test_sets_of_the_hub_are_read_once(made, monkeypatch):
         data = made(stages=stages, files={}, hub={"maths": source}, bad_rows="drop")
     assert asked == [("owner/set", {"split": "train", "config": "Gen", "revision": None})]
     assert data.report()["dropped"] == {"bad rows": 1, "prompts that came before": 1, "the same response again":
-        2 * (len(data.items("train")) + len(data.held_out("test")))}  # fmt: skip
+        2 * (len(data.items("train")) + len(data.held_out_pairs("test")))}  # fmt: skip
     assert data.items("train")[0].id.startswith("maths/")
 
 
@@ -227,6 +229,6 @@ def test_without_authors_and_without_held_out_pairs_it_says_what_to_do(made):
     with pytest.raises(ValueError, match="experiment=preferences_sampled"):
         data.prepare(TemporaryStages())
     with pytest.raises(ValueError, match=r"holds nothing out: raise data\.held_out"):
-        made(held_out=0.0).held_out("test")
+        made(held_out=0.0).held_out_pairs("test")
     with pytest.raises(ValueError, match=r"splits train and test, got evaluation\.split=dev"):
         made().items("dev")

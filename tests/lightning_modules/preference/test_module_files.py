@@ -49,7 +49,7 @@ def prepared(tmp_path, monkeypatch):
 
 def with_reference(method, data, *, shift=0.0):
     """The rows with what the policy says of them now, as a file would bring it."""
-    by_prompt = {pair.prompt: pair for pair in (*data.items("train"), *data.held_out("test"))}
+    by_prompt = {pair.prompt: pair for pair in (*data.items("train"), *data.held_out_pairs("test"))}
     rows = []
     for row in ROWS:
         sums, lengths = method._reference[by_prompt[row["prompt"]]]
@@ -103,7 +103,7 @@ def test_recorded_sources_enter_the_fused_reference(prepared):
 def test_held_out_pairs_are_read_and_move_with_the_policy(prepared):
     method, data = prepared(ROWS, samples=2)
     readings = method.predict(data, split="test")
-    assert [len(one.completions) for one in readings] == [2] * len(data.held_out("test"))
+    assert [len(one.completions) for one in readings] == [2] * len(data.held_out_pairs("test"))
     assert all(isinstance(one, PreferenceReading) and abs(one.margin) < 1e-5 for one in readings)
     optimiser = torch.optim.Adam(method.network.parameters(), lr=3e-3)
     for _ in range(15):
