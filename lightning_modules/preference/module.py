@@ -135,6 +135,7 @@ class PreferenceOptimisation(ReferencedPairs):
         missing = [name for name in self.sources if name not in data.authors]
         if missing:
             raise ValueError(f"method.sources names {missing}, the data have {', '.join(data.authors)}")
+        self.draw_pairs(data, stages, progress)  # before anybody reads the pairs
         self._score_sources(data, stages, progress)
         recorded = data.recorded_reference() if hasattr(data, "recorded_reference") else None
         if recorded is None:

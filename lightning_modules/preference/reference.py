@@ -100,12 +100,8 @@ class ReferencedPairs(GridModule):
         pairs: Sequence[PreferencePair] = data.items("train")
         return pairs
 
-    def prepare(self, data: Any, stages: Any, progress: Progress | None = None) -> None:
-        """Score the training pairs under the weights as they are now, or take them from the stage that did.
-
-        The stage is named by the weights and by the pairs' tokens, in whatever order the data give them. Data that
-        want their pairs written on policy (``samples_pairs``) get them first, by the sampler that the data ask for.
-        """
+    def draw_pairs(self, data: Any, stages: Any, progress: Progress | None = None) -> None:
+        """Have pairs that are wanted on policy written by the weights as they are now; others are there already."""
         if getattr(data, "samples_pairs", False):
             sampler = Sampler(max_tokens=data.max_tokens, temperature=data.temperature)
             data.draw_pairs(
@@ -115,6 +111,14 @@ class ReferencedPairs(GridModule):
                     self.network, items, sampler, copies=data.copies, seed=data.seed, progress=progress
                 ),
             )
+
+    def prepare(self, data: Any, stages: Any, progress: Progress | None = None) -> None:
+        """Score the training pairs under the weights as they are now, or take them from the stage that did.
+
+        The stage is named by the weights and by the pairs' tokens, in whatever order the data give them. Data that
+        want their pairs written on policy (``samples_pairs``) get them first, by the sampler that the data ask for.
+        """
+        self.draw_pairs(data, stages, progress)
         pairs = sorted(set(self.scored_pairs(data)))
         texts = [self._ids([pair]) for pair in pairs]
         key = {"weights": parameters_digest(self.network), "texts": digest_of(texts), **computed(self.network)}

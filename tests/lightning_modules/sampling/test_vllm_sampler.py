@@ -57,7 +57,7 @@ def engine(monkeypatch):
 def test_without_vllm_it_is_refused_in_one_line():
     if importlib.util.find_spec("vllm"):
         pytest.skip("vLLM is installed here")
-    with pytest.raises(ValueError, match=r"needs vLLM .* use lightning_modules\.generation\.Sampler") as caught:
+    with pytest.raises(ValueError, match=r"needs vLLM .* use lightning_modules\.sampling\.sampler\.Sampler") as caught:
         VllmSampler(max_tokens=3)
     assert "\n" not in str(caught.value)
 
