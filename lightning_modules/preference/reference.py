@@ -90,6 +90,7 @@ class ReferencedPairs(GridModule):
         self.start_tolerance = start_tolerance
         self.samples = samples
         self._reference: dict[PreferencePair, tuple[np.ndarray, np.ndarray]] | None = None
+        self._drawn = False
 
     def attach(self, data: Any) -> None:
         """Build the model; random weights follow from the seed."""
@@ -102,7 +103,8 @@ class ReferencedPairs(GridModule):
 
     def draw_pairs(self, data: Any, stages: Any, progress: Progress | None = None) -> None:
         """Have pairs that are wanted on policy written by the weights as they are now; others are there already."""
-        if getattr(data, "samples_pairs", False):
+        if getattr(data, "samples_pairs", False) and not self._drawn:
+            self._drawn = True
             sampler = Sampler(max_tokens=data.max_tokens, temperature=data.temperature)
             data.draw_pairs(
                 stages,
