@@ -139,7 +139,7 @@ class PreferenceOptimisation(ReferencedPairs):
         self._score_sources(data, stages, progress)
         recorded = data.recorded_reference() if hasattr(data, "recorded_reference") else None
         if recorded is None:
-            super().prepare(data, stages, progress)
+            self.score_reference(data, stages, progress)
         else:
             self._reference = {pair: self._recorded(pair, scores) for pair, scores in recorded.items()}
         if self.sources:

@@ -90,21 +90,19 @@ class ReferencedPairs(GridModule):
         self.start_tolerance = start_tolerance
         self.samples = samples
         self._reference: dict[PreferencePair, tuple[np.ndarray, np.ndarray]] | None = None
-        self._drawn = False
 
     def attach(self, data: Any) -> None:
         """Build the model; random weights follow from the seed."""
         self.network = build_language_model(self.model, data, seed=self.seed, trained=self.trains)
 
     def scored_pairs(self, data: Any) -> Sequence[PreferencePair]:
-        """The pairs that ``prepare`` scores under the reference: those of train."""
+        """The pairs that ``score_reference`` scores under the reference: those of train."""
         pairs: Sequence[PreferencePair] = data.items("train")
         return pairs
 
     def draw_pairs(self, data: Any, stages: Any, progress: Progress | None = None) -> None:
-        """Have pairs that are wanted on policy written by the weights as they are now; others are there already."""
-        if getattr(data, "samples_pairs", False) and not self._drawn:
-            self._drawn = True
+        """Have data that want their pairs on policy (``samples_pairs``) get them, by the sampler that they ask for."""
+        if getattr(data, "samples_pairs", False):
             sampler = Sampler(max_tokens=data.max_tokens, temperature=data.temperature)
             data.draw_pairs(
                 stages,
@@ -115,12 +113,15 @@ class ReferencedPairs(GridModule):
             )
 
     def prepare(self, data: Any, stages: Any, progress: Progress | None = None) -> None:
+        """Have pairs on policy written first (``draw_pairs``), then score all of train (``score_reference``)."""
+        self.draw_pairs(data, stages, progress)
+        self.score_reference(data, stages, progress)
+
+    def score_reference(self, data: Any, stages: Any, progress: Progress | None = None) -> None:
         """Score the training pairs under the weights as they are now, or take them from the stage that did.
 
-        The stage is named by the weights and by the pairs' tokens, in whatever order the data give them. Data that
-        want their pairs written on policy (``samples_pairs``) get them first, by the sampler that the data ask for.
+        The stage is named by the weights and by the pairs' tokens, in whatever order the data give them.
         """
-        self.draw_pairs(data, stages, progress)
         pairs = sorted(set(self.scored_pairs(data)))
         texts = [self._ids([pair]) for pair in pairs]
         key = {"weights": parameters_digest(self.network), "texts": digest_of(texts), **computed(self.network)}
