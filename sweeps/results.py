@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OUTPUTS = Path("outputs")
+OBJECTIVES = Path(__file__).resolve().parents[1] / "conf" / "objective"
 
 AXES: Mapping[str, tuple[str, ...]] = {
     "seed": ("seed",),
@@ -33,8 +35,8 @@ AXES: Mapping[str, tuple[str, ...]] = {
     "method": ("method.label",),
     "model": ("method.model", "method.network", "model"),
     "retriever": ("data.retriever.encoder", "retriever.encoder", "data.retriever", "retriever"),
-    "objective": ("method.objective", "objective"),
-    "beta": ("method.beta", "method.loss.beta"),
+    "objective": ("objective", "method.objective"),
+    "beta": ("objective.beta", "method.beta", "method.loss.beta"),
     "context_length": ("context_length", "data.test.context_length", "data.context_length"),
     "k": ("data.k", "data.test.k", "data.plan.k"),
     "mix": ("mix.name", "data.mix.name", "mix"),
@@ -143,7 +145,25 @@ def claims(sweep: str, *, outputs: str | Path = OUTPUTS) -> pd.DataFrame:
 
 def axes(config: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of ``AXES`` of a resolved config; None where it has no such thing."""
-    return {name: next(filter(_given, (_at(config, path) for path in paths)), None) for name, paths in AXES.items()}
+    found = {name: next(filter(_given, (_at(config, path) for path in paths)), None) for name, paths in AXES.items()}
+    objective = config.get("objective")
+    return found | ({"objective": _typed(objective)} if isinstance(objective, Mapping) else {})
+
+
+def _typed(objective: Mapping[str, Any]) -> str:
+    """The option of conf/objective that a resolved section is: of the same class and the same flags, else its class."""
+    kind = str(objective["_target_"]).rpartition(".")[2]
+    for name, option in _objectives().items():
+        if str(option["_target_"]).rpartition(".")[2] == kind and option["summed"] == objective.get("summed"):
+            return name
+    return kind
+
+
+@cache
+def _objectives() -> dict[str, Any]:
+    import yaml
+
+    return {path.stem: yaml.safe_load(path.read_bytes()) for path in sorted(OBJECTIVES.glob("*.yaml"))}
 
 
 def _at(config: Mapping[str, Any], path: str) -> Any:

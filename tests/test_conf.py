@@ -42,6 +42,7 @@ GOES_WITH = {
     ("method", "sft"): ("evaluation=text",),
     ("method", "dpo"): ("evaluation=text",),
     ("method", "ipo"): ("evaluation=text",),
+    ("method", "ln_dpo"): ("evaluation=text",),
     **{("objective", name): ("evaluation=text", "method=dpo") for group, name in OPTIONS if group == "objective"},
     ("evaluation", "rag"): ("method=rag_sft", "data=facts"),
     ("base", "longrag/reader"): ("method=rag_prompting", "data=facts", "evaluation=rag"),
@@ -146,6 +147,16 @@ def test_our_composition_equals_hydras(overrides):
     with initialize_config_dir(str(plan.CONF), version_base=None):
         theirs = OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)
     assert config_of(*overrides) == theirs
+
+
+@pytest.mark.parametrize("experiment", ["preferences", "preferences_sampled", "preferences_hub_sources"])
+@pytest.mark.parametrize(("method", "kind"), [("dpo", "Dpo"), ("ipo", "Ipo"), ("infifpo", "InfiFpo")])
+def test_a_typed_method_brings_its_objective_in_every_experiment(experiment, method, kind):
+    cell = (f"experiment={experiment}", f"method={method}")
+    config, _ = plan.resolve(COMPOSER.compose((*SMOKE, *cell)))
+    assert config["objective"]["_target_"].endswith(f".{kind}")
+    config, _ = plan.resolve(COMPOSER.compose((*SMOKE, *cell, "objective=simpo")))
+    assert config["objective"]["_target_"].endswith(".SimPo")
 
 
 def test_evaluation_is_blanked_wherever_it_is_referred_to():

@@ -7,6 +7,7 @@ import pytest
 
 from sweeps import results
 from sweeps.errors import UserError
+from sweeps.planning.plan import Planner
 from tests.sweeps.made_outputs import changed, finish, made_cell
 
 CONFIG = {
@@ -26,6 +27,17 @@ def test_axes_are_read_from_a_resolved_config():
     assert none["retriever"] is None
     dense = {"_target_": "data.retrieval.dense.DenseRetriever", "encoder": {"weights": "intfloat/e5-base-v2"}}
     assert results.axes(changed(CONFIG, data__retriever=dense))["retriever"] == "intfloat/e5-base-v2"
+
+
+@pytest.mark.parametrize("method", ["dpo", "ipo", "infifpo"])
+@pytest.mark.parametrize("typed", ["", *sorted(path.stem for path in results.OBJECTIVES.glob("*.yaml"))])
+def test_the_objective_is_called_as_it_is_typed(method, typed):
+    cell = ["experiment=preferences", f"method={method}", "data.files.train=mine.jsonl", "logger=none"]
+    more = [f"objective={typed}"] if typed else []
+    more += ["objective.source=mine", "method.sources=[mine]"] if typed == "single_reference" else []
+    (found,) = Planner(lenient=True).by_hand([[*cell, *more]])
+    axes = results.axes(found.config)
+    assert axes["objective"] == (typed or method) and axes["beta"] == found.config["objective"]["beta"]
 
 
 @pytest.fixture
