@@ -112,8 +112,8 @@ def metrics(run: str | Iterable[str], *, outputs: str | Path = OUTPUTS) -> pd.Da
     rows: list[dict[str, Any]] = []
     for name in _names(run):
         folder = root / "runs" / name
-        if not folder.is_dir():
-            raise UserError(f"{folder} is not there: runs() lists the runs of {root}")
+        if not (folder / "config.yaml").is_file():
+            raise UserError(f"{root}/runs has no run {name!r}: runs() lists those that ended")
         path = folder / "metrics.jsonl"
         for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
             try:

@@ -92,7 +92,8 @@ def test_claims_of_a_table(outputs):
         (lambda at: results.runs(sweep="p-x-tiny", outputs=at), r"no table 'p-x-tiny' .* it has p-t-tiny"),
         (lambda at: results.claims("nothing", outputs=at), "no table 'nothing'"),
         (lambda at: results.examples("cc", outputs=at), "'cc' is unknown or did not end"),
-        (lambda at: results.metrics("zz", outputs=at), "zz is not there"),
+        (lambda at: results.metrics("zz", outputs=at), "no run 'zz'"),
+        (lambda at: results.metrics("..", outputs=at), "no run '..'"),
         (lambda at: results.runs(outputs=at / "absent"), "no folder .*absent"),
     ],
 )
