@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 INK, SOFT, PAPER, GRID = "#1c1e21", "#8a929c", "#1f5fa8", "#e4e7eb"
 GOOD, BAD, OPEN = "#1a7f3c", "#b3261e", "#a87700"
 SERIES = tuple(zip((PAPER, BAD, GOOD, OPEN, "#6b3fa0", "#00808a", SOFT, INK), "osD^vPX*", strict=True))
-"""Colour and marker of each of several series, in their order; they begin again after the last."""
+"""Colour and marker of each of several series, in their order; they begin again after the last, with other lines."""
+LINES = ("-", "--", ":", "-.")
 _FONT: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -79,12 +80,14 @@ class Estimate(Protocol):
 
 def with_intervals(axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], *, series: int, label: str) -> None:
     """A line through estimates, or a point, with their intervals as bars."""
-    colour, marker = SERIES[series % len(SERIES)]
+    again, place = divmod(series, len(SERIES))
+    colour, marker = SERIES[place]
     # An interval that does not hold its value, as a percentile interval may not, gets no bar on that side.
     below = [max(0.0, one.value - one.low) for one in estimates]
     above = [max(0.0, one.high - one.value) for one in estimates]
     values = [one.value for one in estimates]
-    axes.errorbar(x, values, yerr=[below, above], color=colour, marker=marker, ms=5.5, lw=1.6, capsize=2.5, label=label)
+    look: dict[str, Any] = {"color": colour, "marker": marker, "ls": LINES[again % len(LINES)]}
+    axes.errorbar(x, values, yerr=[below, above], ms=5.5, lw=1.6, capsize=2.5, label=label, **look)
 
 
 def legend_beside(figure: Figure) -> None:
