@@ -23,7 +23,7 @@ Text = tuple[str, str]
 
 
 class Scores(NamedTuple):
-    """Scores of N texts, as ``scoring_sources.SourceScores``: sums (N,) in nats, tokens (N,), UTF-8 bytes (N,)."""
+    """Scores of N texts, as ``source_scores.SourceScores``: sums (N,) in nats, tokens (N,), UTF-8 bytes (N,)."""
 
     sums: np.ndarray
     tokens: np.ndarray

@@ -34,7 +34,7 @@ _LABELS = "replies.jsonl"
 
 
 class Questions(Protocol):
-    """``questions.QuestionSet`` or ``questions.QuestionMix``."""
+    """``question_sets.QuestionSet`` or ``question_sets.QuestionMix``."""
 
     name: str
 
@@ -62,9 +62,9 @@ class QuestionPlan:
         depth: passages that are retrieved and kept as a stage: cells with another k share it. Above k.
         absent: training questions without gold in their context: "keep" teaches to guess, "drop" leaves them out.
         pairs: a set whose train split retrievers that are trained here learn from.
-        gold: see ``context.Showing``; also "unknown": which passages are gold is not looked at, for a corpus that has
+        gold: see ``showing.Showing``; also "unknown": which passages are gold is not looked at, for a corpus that has
             other passages than the questions' own. Scores by gold are missing then.
-        order, k, k_least, budget, overflow, seed: see ``context.Showing``.
+        order, k, k_least, budget, overflow, seed: see ``showing.Showing``.
     """
 
     def __init__(

@@ -62,7 +62,7 @@ class DocumentPairs:
         self.none_share = none_share
 
     def examples(self, rows: Sequence[Mapping[str, Any]], split: str) -> list[RelationExample]:
-        """See ``relation_corpora.RowReader``. ``BadRowError`` for a property that ``wikidata.PROPERTIES`` lacks."""
+        """See ``corpus_data.RowReader``. ``BadRowError`` for a property without a name."""
         limit = self.sentences.get(split)
         documents = [_document(row) for row in rows]
         chosen = {(d, s) for d, document in enumerate(documents) for s in range(len(document["sents"]))}

@@ -28,7 +28,7 @@ class RelationData(lightning.LightningDataModule):
     Args:
         name: what the corpus is called in messages.
         files: data file by name; see ``sources.locate``.
-        reader: row format, a key of ``relations.READERS``.
+        reader: row format, a key of ``formats.READERS``.
         labels: the inventory in its frozen order.
         none_label: the label that means "none of these relations", or ``None``.
         splits: names of the files that make up each split; ``None``: every file is a split of its name.

@@ -19,7 +19,7 @@ class BracketedRows:
     """Reads such rows; an id is split and position."""
 
     def examples(self, rows: Sequence[Mapping[str, Any]], split: str) -> list[RelationExample]:
-        """See ``relation_corpora.RowReader``. ``ValueError`` for a row without exactly one of each mark."""
+        """See ``corpus_data.RowReader``. ``ValueError`` for a row without exactly one of each mark."""
         return [_example(row, f"{split}-{index}") for index, row in enumerate(rows)]
 
 

@@ -26,7 +26,7 @@ def settle(
     train_limit: int | None,
     rows: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> Splits:
-    """The rules of ``modules.RelationData`` for corpora that are read elsewhere; its docstring has the arguments.
+    """The rules of ``relation_data.RelationData`` for corpora that are read elsewhere; its docstring has the arguments.
 
     ``rows`` are what each split was read from, for errors.
 

@@ -76,7 +76,7 @@ class TacredRows:
         self.patches = patches
 
     def examples(self, rows: Sequence[Mapping[str, Any]], split: str) -> list[RelationExample]:
-        """See ``relation_corpora.RowReader``. ``ValueError`` for corrections of examples that are not in the split."""
+        """See ``corpus_data.RowReader``. ``ValueError`` for corrections of examples that are not in the split."""
         made = [_example(row) for row in rows]
         corrected = self.patches.labels(split) if self.patches else None
         if corrected is None:

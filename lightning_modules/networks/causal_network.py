@@ -56,7 +56,7 @@ class FixedDecoding(Protocol):
 
 
 class CausalNetwork(Protocol):
-    """An ``nn.Module`` of this form is what ``language_model.LanguageModel`` holds and ``generation.Sampler`` samples.
+    """An ``nn.Module`` of this form is what ``language_model.LanguageModel`` holds and ``sampler.Sampler`` samples.
 
     A network may also have ``fixed(*, prompts, copies, places, room)``, which makes a ``FixedDecoding`` for batches of
     at most so many prompts, copies of each, tokens of a prompt and tokens of a response.

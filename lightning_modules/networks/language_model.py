@@ -94,11 +94,11 @@ class WorldCodec:
         return self.prompt_ids([prompt])[0], self.vocabulary.encode(text)
 
     def spelt(self, response: str) -> str:
-        """See ``scoring_sources.Codec``."""
+        """See ``source_scores.Codec``."""
         return response
 
     def pieces(self, ids: Sequence[int]) -> list[bytes]:
-        """See ``scoring_sources.Codec``."""
+        """See ``source_scores.Codec``."""
         return [self.vocabulary.pieces[index].encode() for index in ids]
 
     def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:

@@ -25,7 +25,7 @@ class Author:
 
     Args:
         name: what tables and alarms call it.
-        model: its weights, with a codec that can tell the bytes of its ids, see ``scoring_sources.Codec``.
+        model: its weights, with a codec that can tell the bytes of its ids, see ``source_scores.Codec``.
 
     Attributes:
         identity: digests of weights and tokenizer, and the precision: names what it wrote and scored.

@@ -18,7 +18,7 @@ from data.records.texts import Completion
 from lightning_modules.networks.causal_network import Decoding
 from lightning_modules.networks.language_model import Codec, LanguageModel
 from lightning_modules.networks.precision import computing
-from lightning_modules.sampling import cuda_graphs as fixed_sampling
+from lightning_modules.sampling import cuda_graphs
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -80,7 +80,7 @@ class Sampler:
         batch: rows that are written together.
         leave_share: finished rows leave the batch as soon as they are this share of it; leaving copies the others' keys
             and values. 1 lets nobody leave before all have finished.
-        fixed: keep every shape as it is, so that on a GPU a token is one replay of a CUDA graph (``fixed_sampling``):
+        fixed: keep every shape as it is, so that on a GPU a token is one replay of a CUDA graph (``cuda_graphs``):
             nobody leaves. ``None``: on a GPU, where the network can.
         compiled: compile that step first: some ten seconds for every size of batch, for long trainings.
     """
@@ -170,7 +170,7 @@ class Sampler:
         self, model: LanguageModel, prompts: Sequence[Sequence[int]], copies: int, uniforms: Tensor
     ) -> tuple[Tensor, Tensor]:
         """As ``_write``, from the prompts."""
-        return fixed_sampling.write(
+        return cuda_graphs.write(
             model.network,
             prompts,
             uniforms,

@@ -26,11 +26,11 @@ from lightning_modules.sampling.sampler import Rollouts, evaluating
 
 
 class VllmSampler:
-    """See ``generation.Sampling``.
+    """See ``sampler.Sampling``.
 
     Args:
         max_tokens: most tokens of a response, the end token included.
-        temperature, top_p: as of ``generation.Sampler``; 0 is greedy.
+        temperature, top_p: as of ``sampler.Sampler``; 0 is greedy.
         memory_share: of the GPU's memory for the engine, above 0 and below 1; the rest is for training.
         score_batch: responses whose log-probabilities are computed at a time.
 
@@ -76,7 +76,7 @@ class VllmSampler:
         generator: torch.Generator,
         progress: Callable[[int, int], None] | None = None,
     ) -> Rollouts:
-        """See ``generation.Sampling``. ``ValueError`` for a network that is not of the transformers library."""
+        """See ``sampler.Sampling``. ``ValueError`` for a network that is not of the transformers library."""
         from vllm import SamplingParams
 
         if copies < 1 or not prompts:

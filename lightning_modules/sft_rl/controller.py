@@ -1,7 +1,7 @@
 """The interface of everything that decides how imitation and reward are mixed, and the mixers without a controller.
 
 A mixer sees what one step has: demonstrations of the step's problems, and groups of rollouts to the same problems. It
-makes two scalar losses of them, and gives both a weight. ``mixing.Mixing`` does all else, alike for every mixer.
+makes two scalar losses of them, and gives both a weight. ``sft_rl.module.Mixing`` does all else, alike for every mixer.
 
 Shapes: P problems, G rollouts of each, N = P * G, L response tokens. The problems of demonstrations and groups agree
 row by row. Weights and log-probabilities are those before the step.

@@ -30,7 +30,7 @@ class Experience:
 
     Args:
         network: the policy.
-        data: problems that grade answers; see ``mixing.Mixing``.
+        data: problems that grade answers; see ``sft_rl.module.Mixing``.
         sampler: writes the answers.
         seed: of the training; a step's answers follow from it, the step and what they are for.
         with_states: also give the states that predict the tokens, for a critic.

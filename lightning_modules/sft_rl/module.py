@@ -1,4 +1,4 @@
-"""Training on demonstrations and on rewards of own rollouts at once; how they are mixed is a ``mixers.Mixer``.
+"""Training on demonstrations and on rewards of own rollouts at once; how they are mixed is a ``controller.Mixer``.
 
 Every method that mixes runs through this one loop, on the same problems in the same order, with the same sampler,
 verifier and optimiser: only its mixer differs. Both losses' gradients are taken apart and added with the mixer's

@@ -1,4 +1,4 @@
-"""Other published ways of mixing imitation and reward, each as a ``mixers.Mixer`` on the same problems as all others.
+"""Other published ways of mixing imitation and reward, each a ``controller.Mixer`` on the same problems as all others.
 
 Departures that all share: one sampler, optimiser and RL term (GRPO unless the config says otherwise); one optimiser for
 both kinds of steps; the token means of ``mixers``. Prefix-RFT and BRIDGE are not here.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sweeps.inference import significance as statistics
+from sweeps.inference import significance
 from sweeps.inference.bounded import Range
 from sweeps.inference.random_effects import FEW, Value
 from sweeps.inference.significance import Difference
@@ -19,7 +19,7 @@ class Claim:
 
     id: str
     text: str
-    kind: str  # one of statistics.KINDS
+    kind: str  # one of significance.KINDS
     left: str  # a row
     right: str | float  # a row; for at_least the threshold
     column: str
@@ -32,7 +32,7 @@ class ClaimResult:
     """The answer to one claim."""
 
     claim: Claim
-    verdict: str  # one of statistics.VERDICTS
+    verdict: str  # one of significance.VERDICTS
     difference: Difference | None
     p_adjusted: float | None  # None: the claim cannot be decided by what is there, and `note` says why
     smallest_detectable: float | None
@@ -50,7 +50,7 @@ class Arm:
         contributions: (S, N, D).
         deterministic: no seed changes the row, so that its one run is all there is.
         missing: seeds whose runs are not finished.
-        limits: range of one example's score, where the score is their mean; see `statistics.estimate`.
+        limits: range of one example's score, where the score is their mean; see `significance.estimate`.
         rarest: gold examples of the rarest class, where the score is a mean over classes.
     """
 
@@ -92,20 +92,20 @@ def answer_claims(
     alpha = 1 - level
     strict = alpha / max(1, len(claims))  # Holm's first step, so that no order of the claims can undo the plan
     final = []
-    for result, p in zip(results, statistics.holm(p_values), strict=True):
+    for result, p in zip(results, significance.holm(p_values), strict=True):
         found, claim = result.difference, result.claim
         if found is None or result.p_adjusted is None:
             final.append(result)
             continue
         margin = claim.margin if claim.kind == "equal_within" else 0.0
-        answer = statistics.verdict(claim.kind, found, p, margin=margin, alpha=alpha)
+        answer = significance.verdict(claim.kind, found, p, margin=margin, alpha=alpha)
         final.append(
             replace(
                 result,
                 verdict=answer,
                 p_adjusted=p,
-                smallest_detectable=statistics.smallest_detectable(found, alpha=strict),
-                more_seeds=statistics.more_seeds_needed(found, alpha=strict, margin=margin)
+                smallest_detectable=significance.smallest_detectable(found, alpha=strict),
+                more_seeds=significance.more_seeds_needed(found, alpha=strict, margin=margin)
                 if answer == "undecided"
                 else None,
             )
@@ -122,8 +122,8 @@ def _measured(
 ) -> ClaimResult:
     """The claim's difference with its own p-value, where there is one; its verdict comes later."""
     constant = claim.kind == "at_least"
-    if claim.kind not in statistics.KINDS:
-        raise ValueError(f"claim {claim.id!r} has the kind {claim.kind!r}: use one of {', '.join(statistics.KINDS)}")
+    if claim.kind not in significance.KINDS:
+        raise ValueError(f"claim {claim.id!r} has the kind {claim.kind!r}: use one of {', '.join(significance.KINDS)}")
     if constant != isinstance(claim.right, int | float):
         raise ValueError(
             f"claim {claim.id!r} is {claim.kind}, its right side is {claim.right!r}: "
@@ -156,13 +156,13 @@ def _measured(
         return unanswered(f"{claim.left} and {claim.right} have no finished seed in common{why}", needs)
     value, limits = values[claim.column], paired[0].limits
     if isinstance(claim.right, int | float):
-        found = statistics.excess(
-            statistics.estimate(paired[0].contributions, value, level, limits=limits), float(claim.right)
+        found = significance.excess(
+            significance.estimate(paired[0].contributions, value, level, limits=limits), float(claim.right)
         )
     else:
-        found = statistics.difference(paired[0].contributions, paired[-1].contributions, value, level, limits=limits)
+        found = significance.difference(paired[0].contributions, paired[-1].contributions, value, level, limits=limits)
     if claim.kind == "equal_within":
-        found = statistics.equivalence(found, claim.margin)
+        found = significance.equivalence(found, claim.margin)
     lacking = list(_lacking(compared, paired, found, claim))
     note = "; ".join([*(why for why, _ in lacking), *_cautions(compared, found, claim)])
     p = None if lacking else found.p_value  # not adjusted yet

@@ -1,7 +1,7 @@
 """Planning: from a sweep or a list of overrides to fully resolved, signed cells. Writes nothing, imports no torch.
 
 Cells that pick the same config groups share one composition; their plain value overrides are laid on a copy of it,
-which is what Hydra itself does after composing. ``composing.py`` composes Hydra's everyday features without Hydra, and
+which is what Hydra itself does after composing. ``compose.py`` composes Hydra's everyday features without Hydra, and
 plain ``key=value`` texts are parsed here; both hand everything else to Hydra, which is imported only then. Tests hold
 that all ways agree.
 """

@@ -34,9 +34,9 @@ def render(table: Table, style: str, *, width: int = 100, colour: bool | None = 
 
 def write_figure(table: Table, folder: Path) -> list[Path]:
     """Writes rows.png/.svg (the main column) and claims.png/.svg below a folder; leaves out what has no results."""
-    from sweeps.reporting.figures import intervals as figures  # matplotlib takes half a second
+    from sweeps.reporting.figures import intervals  # matplotlib takes half a second
 
-    return figures.write(table, folder)
+    return intervals.write(table, folder)
 
 
 def write_curves(runs: Mapping[str, Sequence[Path]], names: Sequence[str], folder: Path) -> list[Path]:

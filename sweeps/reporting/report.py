@@ -114,11 +114,11 @@ def receipt_of(selection: Selection) -> dict[str, Any]:
 
 def _own_scores(selection: Selection) -> list[str]:
     """Modules of scores that the cells' data name beside those of this repository."""
-    from data.scoring import registry as scoring
+    from data.scoring import registry
 
     signer = Signer(lenient=True)
     named = {name for cell in selection.cells for name in signer.scores(cell.config)}
-    return sorted(name for name in named if not name.startswith(f"{scoring.__package__}."))
+    return sorted(name for name in named if not name.startswith(f"{registry.__package__}."))
 
 
 def table_of(written: Mapping[str, Any], outputs: Path) -> Table:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from sweeps.inference import significance as statistics
+from sweeps.inference import significance
 from sweeps.inference.claims import Arm, Claim, ClaimResult, answer_claims, few_of_a_class
 from sweeps.inference.random_effects import FEW, Estimate
 
@@ -182,7 +182,7 @@ def _columns(columns: Sequence[str], scores: Mapping[str, Any]) -> tuple[Column,
     return tuple(Column(name, scores[name].percent, scores[name].higher_is_better) for name in columns)
 
 
-def _value(score: Score) -> statistics.Value:
+def _value(score: Score) -> significance.Value:
     """The score in table units."""
     factor = 100.0 if score.percent else 1.0
     return lambda sums: factor * score.value(sums)
@@ -235,12 +235,12 @@ def _cell(
     row: RowRuns,
     column: Column,
     arms: Mapping[tuple[str, str], Arm],
-    values: Mapping[str, statistics.Value],
+    values: Mapping[str, significance.Value],
     printed: Published | None,
     level: float,
 ) -> Cell:
     arm = arms.get((row.name, column.name))
-    ours = statistics.estimate(arm.contributions, values[column.name], level, limits=arm.limits) if arm else None
+    ours = significance.estimate(arm.contributions, values[column.name], level, limits=arm.limits) if arm else None
     gap = None
     if ours and printed and printed.comparable and printed.value is not None:
         gap = ours.value - printed.value

@@ -21,7 +21,7 @@ from data.files.sources import (
     locate_weights,
     weights_digest,
 )
-from data.scoring import registry as scoring
+from data.scoring import registry
 from sweeps.errors import UserError
 from sweeps.signatures import modules, readings
 from sweeps.signatures.canonical import canonical as canonical
@@ -153,7 +153,7 @@ class Signer:
         """Modules of the scores that the data of a config name (``scored_by``); of all, where they name none."""
         target = str((config.get("data") or {}).get("_target_", ""))
         reference = self._closures.modules.reference(target)
-        return (self._closures.scores(*reference) if reference else ()) or scoring.lists_beside()
+        return (self._closures.scores(*reference) if reference else ()) or registry.lists_beside()
 
     def files(self, config: Mapping[str, Any]) -> dict[str, bytes]:
         """All files of code that the signatures of a config cover, by path, with their content."""

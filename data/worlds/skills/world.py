@@ -30,7 +30,7 @@ class SkillWorld:
         facts: how many facts there are to know.
         lexicon: words that ``style`` may use.
         mix: share of each skill among the problems.
-        arithmetic: difficulty of arithmetic, see ``skill_kinds.Arithmetic``.
+        arithmetic: difficulty of arithmetic, see ``kinds.Arithmetic``.
         shares: of the tasks, for each split; facts want shares that are multiples of 0.1.
     """
 

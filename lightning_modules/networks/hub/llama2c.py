@@ -132,11 +132,11 @@ class PieceCodec:
         return hashlib.sha256(f"{self.tokenizer.sha256} {self._wrapper}".encode()).hexdigest()
 
     def spelt(self, response: str) -> str:
-        """See ``scoring_sources.Codec``."""
+        """See ``source_scores.Codec``."""
         return response
 
     def pieces(self, ids: Sequence[int]) -> list[bytes]:
-        """See ``scoring_sources.Codec``."""
+        """See ``source_scores.Codec``."""
         return self.tokenizer.pieces(ids)
 
     def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:

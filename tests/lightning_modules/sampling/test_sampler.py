@@ -13,7 +13,7 @@ from lightning_modules.networks.decoder.to_transformers import as_llama
 from lightning_modules.networks.hub.causal_lm import HubCausal
 from lightning_modules.networks.language_model import LanguageModel, WorldCodec
 from lightning_modules.networks.token_batch import padded_batch
-from lightning_modules.sampling import cuda_graphs as fixed_sampling
+from lightning_modules.sampling import cuda_graphs
 from lightning_modules.sampling.sampler import Sampler, complete
 
 LETTERS = "abcdefghij"
@@ -199,7 +199,7 @@ def test_buffers_are_used_again_and_hold_nothing_of_the_batch_before():
     few = [[1, 3], [1, 4, 5], [1, 9, 3, 4, 4, 4, 4, 4, 4], [1, 4], [1, 6]]
     for prompts in (few[:3] * 3, few * 2, few[:3] * 3):  # 9 and 10 prompts share one size
         assert rollouts(model, prompts, fixed=True).rows() == rollouts(model, prompts, fixed=False).rows()
-    assert len(fixed_sampling._kept[model.network]) == 1
+    assert len(cuda_graphs._kept[model.network]) == 1
 
 
 def test_fixed_shapes_read_the_weights_as_they_are_now():
@@ -212,18 +212,18 @@ def test_fixed_shapes_read_the_weights_as_they_are_now():
 
 def test_buffers_go_when_they_are_too_many_or_their_network_goes(monkeypatch):
     model = build()
-    monkeypatch.setattr(fixed_sampling, "_KEPT_BYTES", 1)
+    monkeypatch.setattr(cuda_graphs, "_KEPT_BYTES", 1)
     for room in (3, 4, 5):
         rollouts(model, max_tokens=room, fixed=True)
-    assert len(fixed_sampling._kept[model.network]) == 1
-    known = len(fixed_sampling._kept)
+    assert len(cuda_graphs._kept[model.network]) == 1
+    known = len(cuda_graphs._kept)
     del model
     gc.collect()
-    assert len(fixed_sampling._kept) == known - 1
+    assert len(cuda_graphs._kept) == known - 1
 
 
 def test_batches_are_filled_up_by_at_most_a_quarter():
-    sizes = [fixed_sampling._filled(count) for count in range(1, 600)]
+    sizes = [cuda_graphs._filled(count) for count in range(1, 600)]
     assert all(count <= size <= 1.25 * count for count, size in enumerate(sizes, start=1))
     assert len(set(sizes)) < 40
 
@@ -250,7 +250,7 @@ def test_on_a_gpu_graphs_write_what_training_scores(compiled):
 
 @pytest.mark.gpu
 def test_on_a_gpu_graphs_outlive_others_that_were_dropped(monkeypatch):
-    monkeypatch.setattr(fixed_sampling, "_KEPT_BYTES", 1)
+    monkeypatch.setattr(cuda_graphs, "_KEPT_BYTES", 1)
     model = build().to("cuda")
     for room in (12, 10, 12):
         first = rollouts(model, max_tokens=room).rows()

@@ -20,8 +20,7 @@ from safetensors.torch import load_file
 
 from lightning_modules.base import NonFiniteLossError
 from lightning_modules.relations.re import RelationGenerator
-from lightning_modules.training import checkpoints as checkpointing
-from lightning_modules.training import stopping
+from lightning_modules.training import checkpoints, stopping
 from lightning_modules.training.checkpoints import newest_checkpoint
 from lightning_modules.training.fit import check_options, fit
 from tests.lightning_modules.resume_process import EPOCHS, train
@@ -356,7 +355,7 @@ def test_a_checkpoint_is_written_in_its_own_folder_alone(tokenizer, tmp_path, mo
 
 
 def test_a_full_disk_costs_the_checkpoint_that_met_it_and_no_other(tokenizer, tmp_path, monkeypatch, undisturbed):
-    plain = checkpointing._flush
+    plain = checkpoints._flush
 
     def full(path):
         if path.name == "step-00000005.part":
@@ -366,7 +365,7 @@ def test_a_full_disk_costs_the_checkpoint_that_met_it_and_no_other(tokenizer, tm
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "step-00000099.part").write_bytes(b"of a process that was killed")
     with monkeypatch.context() as patch:
-        patch.setattr(checkpointing, "_flush", full)
+        patch.setattr(checkpoints, "_flush", full)
         with pytest.raises(OSError, match="No space"):
             train(tmp_path, tokenizer, "marked")
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}

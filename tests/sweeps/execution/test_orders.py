@@ -272,11 +272,11 @@ def test_a_step_that_takes_too_long_is_broken_off(tmp_path):
 
 def test_a_checkpoint_that_takes_long_is_not_broken_off(tmp_path, whole):
     def before():
-        from lightning_modules.training import checkpoints as checkpointing
+        from lightning_modules.training import checkpoints
 
         orders.PATIENCE = 0.5
-        plain = checkpointing._flush
-        checkpointing._flush = lambda path: (time.sleep(1.0), plain(path))
+        plain = checkpoints._flush
+        checkpoints._flush = lambda path: (time.sleep(1.0), plain(path))
         slow(0.05)()
 
     cell = by_hand(tmp_path, before=before)
